@@ -1,0 +1,237 @@
+#include "base/thread_team.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <atomic>
+#include <climits>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
+
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace fnn {
+namespace {
+
+// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting thread
+// spins for some tens of microseconds, then gives the core away, then sleeps.
+constexpr int kSpins = 4000;
+constexpr int kYields = 50;
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// An integer that threads can wait on.
+class Signal {
+ public:
+  std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
+
+  void set_and_wake(std::uint32_t value) {
+    value_.store(value, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake();
+  }
+
+  // Returns once the value differs from `old`.
+  void wait_while(std::uint32_t old, bool spin) {
+    for (int i = 0; spin && i < kSpins; ++i) {
+      if (load() != old) return;
+      relax();
+    }
+    for (int i = 0; i < kYields; ++i) {
+      if (load() != old) return;
+      sched_yield();
+    }
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    while (value_.load(std::memory_order_seq_cst) == old) sleep(old);
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+
+ private:
+#ifdef __linux__
+  void sleep(std::uint32_t old) {
+    syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&value_), FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
+  }
+  void wake() {
+    syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&value_), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+  }
+#else
+  void sleep(std::uint32_t old) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    condition_.wait(lock, [&] { return value_.load() != old; });
+  }
+  void wake() {
+    { std::lock_guard<std::mutex> lock(mutex_); }
+    condition_.notify_all();
+  }
+  std::mutex mutex_;
+  std::condition_variable condition_;
+#endif
+
+  alignas(64) std::atomic<std::uint32_t> value_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
+};
+
+// Grow-only block of memory on its own cache lines.
+class Arena {
+ public:
+  Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() { std::free(data_); }
+
+  std::byte* reserve(std::size_t bytes) {
+    if (bytes > size_) {
+      std::free(data_);
+      size_ = (bytes + 4095) / 4096 * 4096;
+      data_ = static_cast<std::byte*>(std::aligned_alloc(64, size_));
+      if (data_ == nullptr) {
+        size_ = 0;
+        throw std::bad_alloc();
+      }
+    }
+    return data_;
+  }
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace
+
+struct ThreadTeam::State {
+  explicit State(int threads)
+      : blocks(threads), arenas(threads), spin(threads <= static_cast<int>(std::thread::hardware_concurrency())) {}
+
+  // The job. Written before `epoch` is published and left alone until every thread that takes part has finished.
+  ThreadTeam::Body body = nullptr;
+  const void* kernel = nullptr;
+  std::byte* shared_block = nullptr;
+  std::vector<std::byte*> blocks;
+
+  // Number of the job and, in the low bits, how many threads take part: a late sleeper that has no share in a job must be
+  // able to tell so without reading the job, which may be the next one already.
+  static constexpr std::uint32_t kThreadBits = 12;
+  Signal epoch;
+  alignas(64) std::atomic<int> running{0};
+  Signal finished;
+  alignas(64) std::atomic<int> arrived{0};
+  Signal phase;
+
+  Arena shared;
+  std::vector<Arena> arenas;
+  std::vector<std::thread> workers;
+  bool spin;
+  std::atomic<bool> stop{false};
+};
+
+namespace {
+
+constexpr int kMaxThreads = (1 << ThreadTeam::State::kThreadBits) - 1;
+
+std::uint32_t next_epoch(const ThreadTeam::State& state, int threads) {
+  constexpr std::uint32_t bits = ThreadTeam::State::kThreadBits;
+  return ((state.epoch.load() >> bits) + 1) << bits | static_cast<std::uint32_t>(threads);
+}
+
+void work(ThreadTeam* team, ThreadTeam::State* state, int rank) {
+  std::uint32_t seen = 0;
+  for (;;) {
+    state->epoch.wait_while(seen, state->spin);
+    seen = state->epoch.load();
+    if (state->stop.load(std::memory_order_relaxed)) return;
+    const int threads = static_cast<int>(seen & kMaxThreads);
+    if (rank >= threads) continue;
+    state->body(state->kernel, Worker(team, rank, threads, state->shared_block, state->blocks[rank]));
+    if (state->running.fetch_sub(1, std::memory_order_acq_rel) == 1) state->finished.set_and_wake(seen);
+  }
+}
+
+ThreadTeam* g_team = nullptr;
+std::mutex* g_mutex = new std::mutex;
+std::atomic<int> g_threads{1};
+
+// The threads do not exist in the child, and a lock may be held by one of them: begin anew. The old team is leaked.
+void forget_team_in_child() {
+  g_team = nullptr;
+  g_mutex = new std::mutex;
+}
+
+}  // namespace
+
+ThreadTeam& ThreadTeam::instance() {
+  static const int registered = pthread_atfork(nullptr, nullptr, forget_team_in_child);
+  (void)registered;
+  std::lock_guard<std::mutex> lock(*g_mutex);
+  if (g_team == nullptr) g_team = new ThreadTeam(g_threads.load());
+  return *g_team;
+}
+
+ThreadTeam::ThreadTeam(int threads) { start(threads); }
+
+void ThreadTeam::start(int threads) {
+  state_ = new State(threads);
+  for (int rank = 1; rank < threads; ++rank) state_->workers.emplace_back(work, this, state_, rank);
+  size_.store(threads, std::memory_order_relaxed);
+  g_threads.store(threads);
+}
+
+void ThreadTeam::resize(int threads) {
+  FNN_CHECK(threads >= 1 && threads <= kMaxThreads, "a team has 1 to 4095 threads");
+  std::lock_guard<std::mutex> lock(callers_);
+  if (threads == size()) return;
+  State* old = state_;
+  old->stop.store(true);
+  old->epoch.set_and_wake(next_epoch(*old, 0));
+  for (std::thread& worker : old->workers) worker.join();
+  delete old;
+  start(threads);
+}
+
+void ThreadTeam::run_erased(Body body, const void* kernel, int threads, Scratch need) {
+  std::lock_guard<std::mutex> lock(callers_);
+  State* state = state_;
+  threads = std::max(1, std::min(threads, size()));
+  std::byte* shared = state->shared.reserve(need.shared);
+  for (int rank = 0; rank < threads; ++rank) state->blocks[rank] = state->arenas[rank].reserve(need.per_thread);
+  if (threads == 1) {
+    body(kernel, Worker(this, 0, 1, shared, state->blocks[0]));
+    return;
+  }
+  state->body = body;
+  state->kernel = kernel;
+  state->shared_block = shared;
+  state->running.store(threads - 1, std::memory_order_relaxed);
+  const std::uint32_t before = state->finished.load();
+  state->epoch.set_and_wake(next_epoch(*state, threads));
+  body(kernel, Worker(this, 0, threads, shared, state->blocks[0]));
+  state->finished.wait_while(before, state->spin);
+}
+
+void ThreadTeam::barrier(int threads) {
+  State* state = state_;
+  const std::uint32_t phase = state->phase.load();
+  if (state->arrived.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
+    state->arrived.store(0, std::memory_order_relaxed);
+    state->phase.set_and_wake(phase + 1);
+  } else {
+    state->phase.wait_while(phase, state->spin);
+  }
+}
+
+}  // namespace fnn

@@ -1,0 +1,90 @@
+// A persistent team of threads that all run the same kernel (SPMD), each on its own share.
+//
+// Why not OpenMP: libgomp hangs after fork, launchers set OMP_NUM_THREADS=1, and a replayed step wants barriers inside one
+// long parallel region and not a fork and join per operation.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+namespace fnn {
+
+// Temporary bytes that a kernel asks for before it runs: one block for the whole team and one for each thread.
+struct Scratch {
+  std::size_t shared = 0;
+  std::size_t per_thread = 0;
+};
+
+class ThreadTeam;
+
+// What a kernel sees of the team: who am I, how many are we, and a barrier.
+class Worker {
+ public:
+  Worker(ThreadTeam* team, int rank, int size, std::byte* shared, std::byte* scratch)
+      : rank(rank), size(size), team_(team), shared_(shared), scratch_(scratch) {}
+
+  // Waits until every thread of the team has come here; writes made before are visible after.
+  void barrier() const;
+
+  template <class T>
+  T* shared() const { return reinterpret_cast<T*>(shared_); }
+  template <class T>
+  T* scratch() const { return reinterpret_cast<T*>(scratch_); }
+
+  const int rank;
+  const int size;
+
+ private:
+  ThreadTeam* team_;
+  std::byte* shared_;
+  std::byte* scratch_;
+};
+
+struct Range {
+  std::int64_t begin, end;
+  std::int64_t size() const { return end - begin; }
+};
+
+// Share `rank` of `count` items split among `size` threads as evenly as multiples of `grain` allow.
+inline Range share(std::int64_t count, int rank, int size, std::int64_t grain = 1) {
+  const std::int64_t grains = (count + grain - 1) / grain;
+  return {std::min(count, grains * rank / size * grain), std::min(count, grains * (rank + 1) / size * grain)};
+}
+
+class ThreadTeam {
+ public:
+  // The process's team; made on first use and made anew, with the same size, in the child after a fork.
+  static ThreadTeam& instance();
+
+  int size() const { return size_.load(std::memory_order_relaxed); }
+  void resize(int threads);
+
+  // Runs kernel(worker) on `threads` threads (at most size()), the caller being worker 0, and returns when all are done.
+  // Concurrent callers take turns.
+  template <class Kernel>
+  void run(const Kernel& kernel, int threads, Scratch need) {
+    run_erased([](const void* k, const Worker& w) { (*static_cast<const Kernel*>(k))(w); }, &kernel, threads, need);
+  }
+
+  using Body = void (*)(const void* kernel, const Worker& worker);
+  struct State;
+
+ private:
+  friend class Worker;
+  explicit ThreadTeam(int threads);
+  void start(int threads);
+  void run_erased(Body body, const void* kernel, int threads, Scratch need);
+  void barrier(int threads);
+
+  std::mutex callers_;
+  std::atomic<int> size_{0};
+  State* state_ = nullptr;
+};
+
+inline void Worker::barrier() const {
+  if (size > 1) team_->barrier(size);
+}
+
+}  // namespace fnn

@@ -1,0 +1,44 @@
+// The extension module: one shared object per instruction-set level, all from the same sources.
+#include <pybind11/pybind11.h>
+
+#include "base/thread_team.h"
+#include "bindings/convert.h"
+
+namespace fnn::bindings {
+void bind_activations(py::module_& module);
+void bind_conv(py::module_& module);
+void bind_dense(py::module_& module);
+void bind_dropout(py::module_& module);
+void bind_losses(py::module_& module);
+void bind_metrics(py::module_& module);
+void bind_optimizer(py::module_& module);
+void bind_pool(py::module_& module);
+void bind_reduce(py::module_& module);
+
+namespace {
+
+void set_num_threads(int threads) {
+  if (threads < 1 || threads > 4095) fail("set_num_threads", "threads", "1 to 4095", std::to_string(threads));
+  py::gil_scoped_release unlocked;
+  ThreadTeam::instance().resize(threads);
+}
+
+}  // namespace
+}  // namespace fnn::bindings
+
+PYBIND11_MODULE(FNN_MODULE_NAME, module) {
+  using namespace fnn::bindings;
+  module.doc() = "fastnn's CPU kernels for " FNN_ISA_NAME;
+  module.def("isa", [] { return FNN_ISA_NAME; });
+  module.def("num_threads", [] { return fnn::ThreadTeam::instance().size(); });
+  module.def("set_num_threads", &set_num_threads, py::arg("threads"));
+  bind_activations(module);
+  bind_conv(module);
+  bind_dense(module);
+  bind_dropout(module);
+  bind_losses(module);
+  bind_metrics(module);
+  bind_optimizer(module);
+  bind_pool(module);
+  bind_reduce(module);
+}

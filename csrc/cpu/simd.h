@@ -1,0 +1,112 @@
+// One vector of floats as wide as the instruction set allows, by compiler vectors (no intrinsics but for the square root).
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "base/macros.h"
+#include "math/numeric.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace fnn::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32;
+#else
+inline constexpr int kVectorBytes = 16;
+#endif
+inline constexpr int kLanes = kVectorBytes / 4;
+
+using NativeF32 = float __attribute__((vector_size(kVectorBytes)));
+using NativeI32 = std::int32_t __attribute__((vector_size(kVectorBytes)));
+
+// kLanes 32-bit integers: what the bit tricks of math/numeric.h need, and the mask of a comparison (-1 or 0).
+struct VecInt {
+  NativeI32 v;
+};
+FNN_INLINE VecInt operator+(VecInt a, std::int32_t b) { return {a.v + b}; }
+FNN_INLINE VecInt operator-(VecInt a, std::int32_t b) { return {a.v - b}; }
+FNN_INLINE VecInt operator-(VecInt a, VecInt b) { return {a.v - b.v}; }
+FNN_INLINE VecInt operator<<(VecInt a, int bits) { return {a.v << bits}; }
+FNN_INLINE VecInt operator>>(VecInt a, int bits) { return {a.v >> bits}; }
+FNN_INLINE VecInt operator&(VecInt a, VecInt b) { return {a.v & b.v}; }
+FNN_INLINE VecInt operator|(VecInt a, VecInt b) { return {a.v | b.v}; }
+
+// kLanes floats. A struct, so that argument-dependent lookup finds its overloads from templates in math/.
+struct Vec {
+  NativeF32 v;
+  Vec() = default;
+  FNN_INLINE Vec(NativeF32 native) : v(native) {}
+  FNN_INLINE explicit Vec(float x) : v(x - NativeF32{}) {}  // x - 0: broadcasts, and keeps -0
+};
+FNN_INLINE Vec operator+(Vec a, Vec b) { return a.v + b.v; }
+FNN_INLINE Vec operator-(Vec a, Vec b) { return a.v - b.v; }
+FNN_INLINE Vec operator*(Vec a, Vec b) { return a.v * b.v; }
+FNN_INLINE Vec operator/(Vec a, Vec b) { return a.v / b.v; }
+FNN_INLINE Vec operator-(Vec a) { return -a.v; }
+FNN_INLINE Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
+FNN_INLINE VecInt operator<(Vec a, Vec b) { return {a.v < b.v}; }
+FNN_INLINE VecInt operator>(Vec a, Vec b) { return {a.v > b.v}; }
+FNN_INLINE VecInt operator<=(Vec a, Vec b) { return {a.v <= b.v}; }
+FNN_INLINE VecInt operator>=(Vec a, Vec b) { return {a.v >= b.v}; }
+FNN_INLINE VecInt operator==(Vec a, Vec b) { return {a.v == b.v}; }
+
+// ---- the primitives of math/numeric.h
+FNN_INLINE Vec select(VecInt mask, Vec a, Vec b) { return mask.v ? a.v : b.v; }
+FNN_INLINE VecInt as_int(Vec x) { return {(NativeI32)x.v}; }
+FNN_INLINE Vec as_float(VecInt bits) { return (NativeF32)bits.v; }
+FNN_INLINE Vec to_float(VecInt n) { return __builtin_convertvector(n.v, NativeF32); }
+FNN_INLINE Vec abs(Vec x) { return (NativeF32)((NativeI32)x.v & 0x7fffffff); }
+FNN_INLINE Vec sqrt(Vec x) {
+#if defined(__AVX512F__)
+  return (NativeF32)_mm512_sqrt_ps((__m512)x.v);
+#elif defined(__AVX2__)
+  return (NativeF32)_mm256_sqrt_ps((__m256)x.v);
+#elif defined(__x86_64__)
+  return (NativeF32)_mm_sqrt_ps((__m128)x.v);
+#else
+  for (int i = 0; i < kLanes; ++i) x.v[i] = __builtin_sqrtf(x.v[i]);
+  return x;
+#endif
+}
+
+// ---- memory; no alignment is assumed
+struct __attribute__((packed, may_alias)) UnalignedVec {
+  NativeF32 v;
+};
+FNN_INLINE Vec load(const float* p) { return reinterpret_cast<const UnalignedVec*>(p)->v; }
+FNN_INLINE void store(float* p, Vec x) { reinterpret_cast<UnalignedVec*>(p)->v = x.v; }
+
+// The first `count` lanes (0 <= count <= kLanes); the others are 0 and nothing behind them is read or written.
+inline Vec load_partial(const float* p, std::int64_t count) {
+  alignas(kVectorBytes) float lanes[kLanes] = {};
+  std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
+  return load(lanes);
+}
+inline void store_partial(float* p, Vec x, std::int64_t count) {
+  alignas(kVectorBytes) float lanes[kLanes];
+  store(lanes, x);
+  std::memcpy(p, lanes, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+// ---- across lanes, by halving: a fixed order
+inline float reduce_add(Vec x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+inline float reduce_max(Vec x) {  // NaN lanes are passed over unless all earlier ones are NaN
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] = lanes[i + half] > lanes[i] ? lanes[i + half] : lanes[i];
+  return lanes[0];
+}
+
+}  // namespace fnn::cpu
