@@ -1,0 +1,171 @@
+"""Which compiled kernels run, on which device, with how many threads; and arrays aligned for them.
+
+The kernels are built once per instruction set level, as `fastnn._cpu_x86_64_v3` and so on. The best level that was
+built and that the CPU supports is loaded on the first use of `_backend.kernels`; FASTNN_ISA names another.
+"""
+
+import importlib
+import importlib.util
+import math
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastnn import _check, _threads
+
+# From the most general to the best, with what each needs of /proc/cpuinfo's flags beyond the level before it.
+_X86_FLAGS = {
+    "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2"},
+    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
+_ALIGNMENT = 64  # bytes: a cache line, and a vector of AVX-512
+
+_loaded: dict[str, ModuleType] = {}
+_num_threads: int | None = None
+
+kernels: ModuleType  # set by __getattr__ on first use
+isa: str
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("kernels", "isa"):
+        raise AttributeError(f"module 'fastnn._backend' has no attribute {name!r}")
+    level = chosen_level()
+    globals()["kernels"] = load_level(level)
+    globals()["isa"] = level
+    return globals()[name]
+
+
+def supported_levels() -> list[str]:
+    """The levels that this CPU can run, from the most general to the best."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ["baseline"]
+    flags = _cpu_flags()
+    levels: list[str] = []
+    for level, needed in _X86_FLAGS.items():
+        if not needed <= flags:
+            break
+        levels.append(level)
+    return levels
+
+
+def _cpu_flags() -> set[str]:
+    """What /proc/cpuinfo says the CPU and the system can do; where there is no such file, only what x86-64-v2 needs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return _X86_FLAGS["x86-64-v2"]
+    return next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+
+
+def built_levels() -> list[str]:
+    """The levels whose extension module is installed, from the most general to the best."""
+    return [level for level in (*_X86_FLAGS, "baseline") if importlib.util.find_spec(_module_name(level))]
+
+
+def isa_levels() -> list[str]:
+    """The levels that are both built and supported by this CPU, from the most general to the best."""
+    supported = supported_levels()
+    return [level for level in built_levels() if level in supported]
+
+
+def _module_name(level: str) -> str:
+    return "fastnn._cpu_" + level.replace("-", "_")
+
+
+def chosen_level() -> str:
+    """The level that FASTNN_ISA names, otherwise the best one there is."""
+    wanted = os.environ.get("FASTNN_ISA", "").strip()
+    if wanted:
+        _check_level("fastnn", "FASTNN_ISA", wanted, "Unset it to use the best level.")
+        return wanted
+    levels = isa_levels()
+    if not levels:
+        _check.fail(
+            "fastnn",
+            "the compiled kernels",
+            f"built for one of {', '.join(supported_levels()) or 'the levels from x86-64-v2 on'} for this CPU",
+            f"{', '.join(built_levels()) or 'none'} in {Path(__file__).parent}",
+            "Run `pip install .` in the source folder, and import fastnn from outside of it.",
+            ImportError,
+        )
+    return levels[-1]
+
+
+def _check_level(function: str, argument: str, level: str, remedy: str) -> None:
+    usable = isa_levels()
+    if level in usable:
+        return
+    given = repr(level)
+    if level in supported_levels():
+        given += ", which was not built"
+    elif level in (*_X86_FLAGS, "baseline"):
+        given += ", which this CPU does not support"
+    wanted = f"one of {', '.join(usable)}" if usable else "a level that was built (none was)"
+    _check.fail(function, argument, wanted, given, remedy)
+
+
+def load_level(level: str) -> ModuleType:
+    """Returns the kernels compiled for `level`; several levels can be loaded side by side."""
+    if level not in _loaded:
+        _check_level("load_level", "level", level, "")
+        module = importlib.import_module(_module_name(level))
+        module.set_num_threads(_num_threads or _threads.decide()[0])
+        _loaded[level] = module
+    return _loaded[level]
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads the kernels use from now on.
+
+    Args:
+        n: at least 1; more than there are physical cores is slower.
+    """
+    global _num_threads
+    _num_threads = _check.integer("set_num_threads", "n", n, minimum=1)
+    for module in _loaded.values():
+        module.set_num_threads(_num_threads)
+
+
+def get_num_threads() -> int:
+    """Returns how many threads the kernels use."""
+    return _num_threads or _threads.decide()[0]
+
+
+def resolve_device(device: str = "auto", function: str = "resolve_device") -> str:
+    """Returns the device to use for "auto", "cpu" or "cuda"; fails if it isn't there, saying what is missing.
+
+    Args:
+        device: what the caller asked for.
+        function: whose argument it is, for the message.
+    """
+    _check.choice(function, "device", device, ("auto", "cpu", "cuda"))
+    if device == "cuda":
+        remedy = "This version has no CUDA kernels: train on the CPU."
+        _check.fail(function, "device", "'auto' or 'cpu'", repr(device), remedy)
+    return "cpu"
+
+
+def empty(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Returns a C-contiguous array of undefined content that starts at a multiple of 64 bytes."""
+    return _aligned(np.empty, shape, dtype)
+
+
+def zeros(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """Returns a C-contiguous array of zeros that starts at a multiple of 64 bytes."""
+    return _aligned(np.zeros, shape, dtype)
+
+
+def _aligned(allocate: Any, shape: int | Sequence[int], dtype: Any) -> np.ndarray:
+    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    dtype = np.dtype(dtype)
+    size = math.prod(sizes) * dtype.itemsize
+    raw = allocate(size + _ALIGNMENT, np.uint8)
+    offset = -raw.__array_interface__["data"][0] % _ALIGNMENT
+    return raw[offset : offset + size].view(dtype).reshape(sizes)
