@@ -125,10 +125,10 @@ def set_num_threads(n: int) -> None:
     """Sets how many threads the kernels use from now on.
 
     Args:
-        n: at least 1; more than there are physical cores is slower.
+        n: from 1 to 4095; more than there are physical cores is slower.
     """
     global _num_threads
-    _num_threads = _check.integer("set_num_threads", "n", n, minimum=1)
+    _num_threads = _check.integer("set_num_threads", "n", n, 1, _threads.MAXIMUM)
     for module in _loaded.values():
         module.set_num_threads(_num_threads)
 

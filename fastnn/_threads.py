@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fastnn._check import fail
 
+MAXIMUM = 4095  # what the thread team's barrier can count
+
 
 def decide(
     environ: Mapping[str, str] | None = None, root: str | Path = "/", cpus: Iterable[int] | None = None
@@ -25,9 +27,9 @@ def decide(
     environ = os.environ if environ is None else environ
     text = environ.get("FASTNN_NUM_THREADS", "").strip()
     if text:
-        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAXIMUM):
             remedy = "Unset it to use one thread for each physical core."
-            fail("fastnn", "FASTNN_NUM_THREADS", "a whole number of at least 1", repr(text), remedy)
+            fail("fastnn", "FASTNN_NUM_THREADS", f"a whole number from 1 to {MAXIMUM}", repr(text), remedy)
         return int(text), f"FASTNN_NUM_THREADS={text}"
 
     root, mask = Path(root), set(_affinity() if cpus is None else cpus)
@@ -38,7 +40,7 @@ def decide(
     quota = cgroup_quota(root)
     if quota is not None and quota < cores:
         return max(1, int(quota)), f"the control group's quota of {quota:g} CPUs, below {reason}"
-    return cores, reason
+    return min(cores, MAXIMUM), reason
 
 
 def _affinity() -> set[int]:

@@ -1,0 +1,53 @@
+"""What all tests share: which fastnn is tested, the kernels of every instruction set level, Python in a fresh process.
+
+`.venv/bin/pytest` tests the installed package. `python -m pytest` in the source folder tests the package built there in
+place, and where none was built, the installed one.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if not any((ROOT / "fastnn").glob("_cpu_*.so")):  # the source folder has no kernels: never import it
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+from fastnn import _backend  # noqa: E402
+
+PACKAGE = Path(_backend.__file__).resolve().parent
+
+
+def pytest_report_header():
+    return f"fastnn: {PACKAGE}, levels {', '.join(_backend.isa_levels()) or 'none'}"
+
+
+def pytest_configure():
+    if not _backend.isa_levels():  # otherwise every kernel test would be skipped
+        raise pytest.UsageError(f"no kernels that this CPU can run in {PACKAGE}: install or build fastnn first")
+
+
+@pytest.fixture(params=_backend.isa_levels(), scope="session")
+def kernels(request):
+    """The extension module of each level that was built and that this CPU supports, one after the other."""
+    return _backend.load_level(request.param)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """A function that runs Python in an empty folder, with the fastnn under test: run_python("-c", "...").
+
+    Returns the CompletedProcess, with text. `env` adds or (None) removes environment variables.
+    """
+
+    def run(*arguments, env=None, timeout=120):
+        variables = {**os.environ, "PYTHONPATH": str(PACKAGE.parent), **(env or {})}
+        variables = {name: value for name, value in variables.items() if value is not None}
+        return subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=timeout
+        )
+
+    return run
