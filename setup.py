@@ -58,7 +58,7 @@ def kernel_extension(level):
     return Extension(
         f"fastnn.{module}",
         sources=sorted(source for folder in KERNEL_FOLDERS for source in glob(f"{folder}/*.cpp")),
-        include_dirs=["csrc", pybind11.get_include()],
+        include_dirs=["csrc"],
         define_macros=[("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')],
         extra_compile_args=WARNINGS + LEVEL_FLAGS[level],
         language="c++",
@@ -74,25 +74,22 @@ def cython_extensions(level):
     return cythonize(modules, build_dir="build/cython", language_level=3, quiet=True) if modules else []
 
 
-def up_to_date(output, command, inputs):
-    """True if `output` was made by this very command and is newer than all of its inputs."""
-    record = Path(f"{output}.cmd")
-    if not (output.exists() and record.exists() and record.read_text() == shlex.join(command)):
-        return False
-    return all(os.path.exists(path) and os.path.getmtime(path) < output.stat().st_mtime for path in inputs)
-
-
 def run(output, command, inputs):
-    """Runs a compiler or linker command unless its output is up to date."""
-    if up_to_date(output, command, inputs):
-        return
+    """Runs a compiler or linker unless `output` was made by the same command and is newer than all inputs."""
+    # pip's build isolation puts pybind11 into another temporary folder each time.
+    text = shlex.join(command).replace(pybind11.get_include(), f"pybind11-{pybind11.__version__}")
+    record = Path(f"{output}.cmd")
+    if output.exists() and record.exists() and record.read_text() == text:
+        made = output.stat().st_mtime
+        if all(os.path.exists(path) and os.path.getmtime(path) < made for path in inputs):
+            return
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.time()
     if subprocess.run(command).returncode != 0:
         output.unlink(missing_ok=True)
         raise SystemExit(f"setup.py: this command failed: {shlex.join(command)}")
     os.utime(output, (start, start))  # an input that was edited meanwhile is newer
-    Path(f"{output}.cmd").write_text(shlex.join(command))
+    record.write_text(text)
 
 
 class ParallelBuild(build_ext):
@@ -115,7 +112,9 @@ class ParallelBuild(build_ext):
         optimise = "-O1" if "bindings" in Path(source).parts else "-O3"
         command = [*CXX, optimise, *FLAGS, *extension.extra_compile_args]
         command += [f"-D{name}={value}" for name, value in extension.define_macros]
-        command += [f"-I{path}" for path in [*extension.include_dirs, sysconfig.get_path("include")]]
+        command += [f"-I{path}" for path in extension.include_dirs]
+        # As system headers they give no warnings, and -MMD leaves them out.
+        command += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
         command += shlex.split(os.environ.get("CXXFLAGS", "")) + ["-MMD", "-c", source, "-o", str(obj)]
         listing = obj.with_suffix(".d")  # "object: source header header ...", written by -MMD
         found = listing.read_text().replace("\\\n", " ").split(": ", 1)[1].split() if listing.exists() else []

@@ -23,6 +23,7 @@ PYTHON_FLOORS = [
     {"layers", "optimizers", "data"},
     {"callbacks"},
     {"models"},
+    {"benchmark"},
     {"cli"},
     {"__main__"},
 ]
