@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import fastnn
+from fastnn import layers
 from fastnn.data import Augment, _augment
 from fastnn.data.transforms import BatchMaker
 
@@ -149,3 +151,72 @@ def test_bad_shapes_and_normalisation():
         BatchMaker((8, 8, 3), None, std=0)
     with pytest.raises(ValueError, match="scale must be finite, got nan"):
         BatchMaker((8, 8, 3), None, scale=float("nan"))
+
+
+def layer_pair(layer, x):
+    """The layer's output in training, and the moves it drew for it."""
+    y = layer(x, training=True)
+    return y, layer._moves.copy()
+
+
+@pytest.mark.parametrize("mode", FLIPS[1:])
+def test_random_flip(mode):
+    x = stored((5, 6, 3), np.float32, n=64)
+    layer = layers.RandomFlip(mode, seed=3)
+    y, moves = layer_pair(layer, x)
+    np.testing.assert_array_equal(y, reference(x, range(64), moves, (5, 6), 1, 0, 1).astype(np.float32))
+    assert 0 < moves[:, 2].sum() < 64 or mode == "vertical"
+    assert 0 < moves[:, 3].sum() < 64 or mode == "horizontal"
+    assert (layer(x, training=True) != y).any()  # the next step draws anew
+    np.testing.assert_array_equal(layer(x), x)
+    np.testing.assert_array_equal(layers.RandomFlip(mode, seed=3)(x, training=True), y)
+
+
+@pytest.mark.parametrize("size, padding", [((4, 3), 0), ((6, 7), 2), ((9, 8), 3)])
+def test_random_crop(size, padding):
+    x = stored((6, 7, 2), np.float32, n=32)
+    layer = layers.RandomCrop(*size, seed=1, padding=padding)
+    y, moves = layer_pair(layer, x)
+    assert layer.output_shape == (*size, 2) and len(np.unique(moves[:, :2], axis=0)) > 4 and not moves[:, 2:].any()
+    np.testing.assert_array_equal(y, reference(x, range(32), moves, size, 1, 0, 1).astype(np.float32))
+    centre = [[(6 - size[0]) // 2, (7 - size[1]) // 2, 0, 0]] * 32
+    np.testing.assert_array_equal(layer(x), reference(x, range(32), centre, size, 1, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("layer", [("crop", 4, 9, 2), ("crop", 6, 7, 1), ("flip", "horizontal_and_vertical")])
+def test_gradients_are_the_transpose(layer):
+    """<layer(x), dy> = <x, backward(dy)> for every x and dy, because the layer is linear."""
+    kind, *arguments = layer
+    layer = (
+        layers.RandomFlip(*arguments, seed=5) if kind == "flip" else layers.RandomCrop(*arguments[:2], 5, arguments[2])
+    )
+    x = stored((6, 7, 2), np.float32, n=9)
+    y = layer(x, training=True)
+    dy = np.random.default_rng(2).normal(size=y.shape).astype(np.float32)
+    dx = layer.backward(dy, need_dx=True, accumulate=False)
+    np.testing.assert_allclose(np.vdot(y.astype(float), dy), np.vdot(x.astype(float), dx), rtol=1e-5)
+    assert layer.backward(dy, need_dx=False, accumulate=False) is None
+
+
+def test_layers_follow_set_seed_and_survive_a_config():
+    x = stored((8, 8, 1), np.float32, n=16)
+    outputs = []
+    for _ in range(2):
+        fastnn.set_seed(11)
+        outputs.append(layers.RandomCrop(8, 8, padding=3)(x, training=True))
+    np.testing.assert_array_equal(*outputs)
+    for layer in (layers.RandomCrop(4, 5, seed=2, padding=1), layers.RandomFlip("vertical", name="f")):
+        assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_layers_say_what_is_wrong():
+    with pytest.raises(ValueError, match="RandomFlip: mode must be one of 'horizontal', .*, got 'left'"):
+        layers.RandomFlip("left")
+    with pytest.raises(ValueError, match="RandomCrop: height must be a whole number of at least 1, got 0"):
+        layers.RandomCrop(0, 3)
+    with pytest.raises(ValueError, match=r"random_flip: input_shape must be \(height, width, channels\), got \(5,\)"):
+        layers.RandomFlip()(np.zeros((2, 5), np.float32))
+    with pytest.raises(
+        ValueError, match=r"Augment: crop must be at most the padded image's size \(8, 8\), got \(9, 8\)"
+    ):
+        layers.RandomCrop(9, 8)(np.zeros((2, 8, 8, 1), np.float32))

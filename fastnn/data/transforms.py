@@ -59,10 +59,24 @@ class Augment:
         return (-pad, height + pad - out_height), (-pad, width + pad - out_width)
 
     def draw(
-        self, index: NDArray[np.int64], height: int, width: int, seed: int, epoch: int, stream: int = 0
+        self,
+        index: NDArray[np.int64],
+        height: int,
+        width: int,
+        seed: int,
+        epoch: int,
+        stream: int = 0,
+        moves: NDArray[np.int32] | None = None,
     ) -> NDArray[np.int32]:
-        """Draw int32 [m, 4]: each sample's corner (top, left) and whether it's flipped (horizontally, vertically)."""
-        moves = np.empty((len(index), 4), np.int32)
+        """Draw each sample's corner (top, left) and whether it's flipped (horizontally, vertically).
+
+        Args:
+            index: int64 [m]; seed, epoch, stream and a sample's index fix its row.
+            height, width: of the images.
+            moves: int32 [m, 4] to write to, or None for a new array.
+        """
+        if moves is None:
+            moves = np.empty((len(index), 4), np.int32)
         top, left = self.corners(height, width)
         horizontal = self.flip in ("horizontal", "horizontal_and_vertical")
         vertical = self.flip in ("vertical", "horizontal_and_vertical")

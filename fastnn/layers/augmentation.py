@@ -1,0 +1,118 @@
+"""Random variation of images inside a model, in training only: RandomCrop, RandomFlip.
+
+The draws come from (seed, step, position in the batch, layer), so a run repeats by its seed whatever the thread count.
+``fastnn.data.Loader(augment=...)`` does the same while it makes the batch, without a pass of its own: prefer it where
+the model is trained from a loader.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastnn import _check, random
+from fastnn._check import fail
+from fastnn.data import _augment
+from fastnn.data.transforms import FLIPS, Augment
+from fastnn.layers.base import Layer, Shape
+
+
+class _RandomMove(Layer):
+    """A layer that takes every pixel of its output from one of its input, or from the padding, by an ``Augment``."""
+
+    def __init__(self, augment: Augment, seed: int | None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.augment = augment
+        cls = type(self).__name__
+        self.seed = None if seed is None else _check.integer(cls, "seed", seed, 0, 2**64 - 1)
+        self.random_state = random.dropout_state if self.seed is None else random.new_state(self.seed)
+        self._moves: np.ndarray | None = None  # of the last batch in training
+        self._rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def build(self, input_shape: Shape) -> None:
+        if len(input_shape) != 3:
+            fail(self.name, "input_shape", "(height, width, channels)", input_shape)
+        self.output_shape = (*self.augment.output_size(*input_shape[:2]), input_shape[2])
+
+    def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+        if not training:
+            return self._at_rest(x)
+        assert self.random_state is not None
+        seed, step = (int(v) for v in self.random_state)
+        self._moves = self.buffer("moves", (len(x), 4), np.int32)
+        self.augment.draw(self._index(len(x)), x.shape[1], x.shape[2], seed, step, self.stream, self._moves)
+        return self._move(x, self._moves, "y", self.output_shape)
+
+    def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
+        """Move the gradients back: a corner at (top, left) undoes one at (-top, -left), a flip itself."""
+        if not need_dx:
+            return None
+        assert self._moves is not None
+        back = self.buffer("back", self._moves.shape, np.int32)
+        np.multiply(self._moves, np.array([-1, -1, 1, 1], np.int32), out=back)
+        return self._move(dy, back, "dx", self.input_shape)
+
+    def _at_rest(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def _move(self, x: np.ndarray, moves: np.ndarray, name: str, shape: Shape | None) -> np.ndarray:
+        assert shape is not None
+        out = self.buffer(name, (len(x), *shape))
+        floats = shape[1] * shape[2]
+        if floats not in self._rows:
+            self._rows[floats] = np.ones(floats, np.float32), np.zeros(floats, np.float32)
+        _augment.gather(x, self._index(len(x)), out, moves, *self._rows[floats])
+        return out
+
+    def _index(self, count: int) -> np.ndarray:
+        index = self.buffer("index", (count,), np.int64)
+        if count and index[-1] != count - 1:
+            index[...] = np.arange(count)
+        return index
+
+
+class RandomCrop(_RandomMove):
+    """In training crop images to (height, width) at a random place; otherwise at the centre.
+
+    Args:
+        height, width: of the output.
+        padding: pixels of zeros on every side before the crop: ``RandomCrop(32, 32, padding=4)`` shifts images of
+            32 x 32 by up to 4 pixels, and leaves them alone at inference. Keras has no padding; it resizes images that
+            are smaller than the crop, which is an error here.
+        seed: None shares the generator that ``fastnn.set_seed`` starts.
+        name, trainable, input_shape: see ``Layer``.
+    """
+
+    def __init__(self, height: int, width: int, seed: int | None = None, padding: int = 0, **kwargs: Any):
+        self.height = _check.integer("RandomCrop", "height", height, 1)
+        self.width = _check.integer("RandomCrop", "width", width, 1)
+        self.padding = _check.integer("RandomCrop", "padding", padding, 0)
+        super().__init__(Augment(crop=(self.height, self.width), padding=self.padding), seed, **kwargs)
+
+    def _at_rest(self, x: np.ndarray) -> np.ndarray:
+        top, left = (x.shape[1] - self.height) // 2, (x.shape[2] - self.width) // 2
+        if x.shape[1:3] == (self.height, self.width):
+            return x
+        centre = self.buffer("centre", (len(x), 4), np.int32)
+        centre[...] = (top, left, 0, 0)
+        return self._move(x, centre, "y", self.output_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"height": self.height, "width": self.width, "seed": self.seed, "padding": self.padding}
+        return {**super().get_config(), **own}
+
+
+class RandomFlip(_RandomMove):
+    """In training flip each image with probability one half, in each direction of ``mode``.
+
+    Args:
+        mode: "horizontal" (left and right), "vertical" or "horizontal_and_vertical".
+        seed: None shares the generator that ``fastnn.set_seed`` starts.
+        name, trainable, input_shape: see ``Layer``.
+    """
+
+    def __init__(self, mode: str = "horizontal_and_vertical", seed: int | None = None, **kwargs: Any):
+        self.mode = _check.choice("RandomFlip", "mode", mode, FLIPS)
+        super().__init__(Augment(flip=self.mode), seed, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode, "seed": self.seed}
