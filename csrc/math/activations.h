@@ -79,12 +79,13 @@ struct Gelu {
   template <class T>
   FNN_HD FNN_INLINE T value(T z) const {
     const T c = max(z, T(-kFar));
-    return c * normal_cdf(c);
+    return c * normal(c).cdf;
   }
   template <class T>
   FNN_HD FNN_INLINE T gradient(T z, T dy) const {
     const T c = min(max(z, T(-kFar)), T(kFar));
-    return dy * (normal_cdf(c) + c * normal_pdf(c));
+    const Normal<T> at = normal(c);
+    return dy * (at.cdf + c * at.pdf);
   }
 };
 

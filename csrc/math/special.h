@@ -1,4 +1,4 @@
-// Special functions of the activations, over T as in math/numeric.h: expm1, erf and the normal distribution.
+// Special functions of the activations, over T as in math/numeric.h: expm1 and the normal distribution.
 #pragma once
 #include "base/macros.h"
 #include "math/numeric.h"
@@ -25,36 +25,28 @@ FNN_HD FNN_INLINE T expm1_nonpositive(T x) {
   return p * scale + (scale - T(1.f));
 }
 
-// erf(x), about 2 ulp: an odd polynomial near 0, 1 - exp(polynomial) further out (minimax fits of N. Juffa).
+// Phi(x), the distribution function of the standard normal, and phi(x), its density. Phi(-|x|) = exp(-x^2 / 2) G(|x|),
+// where G is a minimax polynomial (own fit, relative error 3.6e-8 on [0, 13.5]) in 1 / (1 + 0.296 |x|). Phi keeps about
+// 3 ulp near 0 and a relative 1e-6 far out on the negative side, where (1 + erf(x / sqrt 2)) / 2 cancels to nothing.
 template <class T>
-FNN_HD FNN_INLINE T erf(T x) {
-  const T t = abs(x);
-  const T s = x * x;
-  T far = T(-1.72853470e-5f) * t + T(3.83197126e-4f);
-  far = far * s + (T(-3.88396438e-3f) * t + T(2.42546219e-2f));
-  far = far * t + T(-1.06777877e-1f);
-  far = far * t + T(-6.34846687e-1f);
-  far = far * t + T(-1.28717512e-1f);
-  far = far * t - t;
-  far = T(1.f) - exp(min(far, T(0.f)));
-  T near = T(-5.96761703e-4f);
-  near = near * s + T(4.99119423e-3f);
-  near = near * s + T(-2.67681349e-2f);
-  near = near * s + T(1.12819925e-1f);
-  near = near * s + T(-3.76125336e-1f);
-  near = near * s + T(1.28379166e-1f);
-  near = near * x + x;
-  return select(t > T(0.927734375f), select(x < T(0.f), T(0.f) - far, far), near);
-}
-
-// The standard normal distribution function and its density.
+struct Normal {
+  T cdf, pdf;
+};
 template <class T>
-FNN_HD FNN_INLINE T normal_cdf(T x) {
-  return T(0.5f) + T(0.5f) * erf(x * T(0.70710678118654752f));
-}
-template <class T>
-FNN_HD FNN_INLINE T normal_pdf(T x) {
-  return T(0.39894228040143268f) * exp(T(-0.5f) * x * x);
+FNN_HD FNN_INLINE Normal<T> normal(T x) {
+  const T e = exp(T(-0.5f) * x * x);
+  const T w = T(1.f) / (T(1.f) + T(0.296f) * abs(x));
+  T p = T(0.039452698f);
+  p = p * w + T(-0.18155706f);
+  p = p * w + T(0.26416934f);
+  p = p * w + T(-0.11040931f);
+  p = p * w + T(0.16234836f);
+  p = p * w + T(0.08645744f);
+  p = p * w + T(0.12180062f);
+  p = p * w + T(0.1177226f);
+  p = p * w + T(1.5338683e-05f);
+  const T tail = e * p;
+  return {select(x < T(0.f), tail, T(1.f) - tail), e * T(0.39894228f)};
 }
 
 }  // namespace fnn
