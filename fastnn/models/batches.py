@@ -1,0 +1,191 @@
+"""From the user's arrays to what the kernels take, once, before training.
+
+The rule at the level of ``fit``, ``evaluate`` and ``predict``: any array of booleans, integers or floating-point
+numbers (whatever NumPy
+makes of it: lists, DataFrames, tensors on the CPU) is converted to C-contiguous float32, targets to the loss's form
+(int32 labels or float32). What already is C-contiguous and of the right dtype isn't copied. Values aren't scaled.
+Anything else is an error.
+"""
+
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastnn import losses, metrics
+from fastnn._backend import kernels
+from fastnn._check import describe, fail
+from fastnn.layers.base import Shape
+
+
+class Batch(NamedTuple):
+    """What a step works on; also a whole data set.
+
+    Attributes:
+        x: float32[n, *sample_shape].
+        targets: the loss's form of y first, then what metrics want in another form.
+        weights: float32[n] or None.
+    """
+
+    x: np.ndarray
+    targets: tuple[np.ndarray, ...]
+    weights: np.ndarray | None
+
+    def rows(self, begin: int, end: int) -> "Batch":
+        """Some of the samples, the same memory."""
+        weights = None if self.weights is None else self.weights[begin:end]
+        return Batch(self.x[begin:end], tuple(t[begin:end] for t in self.targets), weights)
+
+
+class Targets:
+    """In which forms the loss and the metrics want y.
+
+    Args:
+        loss: its form comes first.
+        metric_list: those with the loss's form share its array.
+        output_shape: of the model, without the batch axis.
+
+    Attributes:
+        slots: for each metric, which entry of ``Batch.targets`` is its own.
+    """
+
+    def __init__(self, loss: losses.Loss, metric_list: list[metrics.Metric], output_shape: Shape):
+        self.output_shape = output_shape
+        self.preparers: list[Any] = [loss.prepare_targets]
+        self.slots: list[int] = []
+        plain = type(loss).prepare_targets is losses.Loss.prepare_targets
+        for metric in metric_list:
+            own = type(metric).prepare_targets is not metrics.Metric.prepare_targets
+            if plain and not own and metric.target_form == loss.target_form:
+                self.slots.append(0)
+                continue
+            self.slots.append(len(self.preparers))
+            self.preparers.append(metric.prepare_targets)
+
+    def prepare(self, y: Any) -> tuple[np.ndarray, ...]:
+        """Every form of y, checked."""
+        return tuple(prepare(y, self.output_shape) for prepare in self.preparers)
+
+
+def is_array_like(x: Any) -> bool:
+    """Whether x is data itself rather than an iterable of batches."""
+    return isinstance(x, (np.ndarray, list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
+
+
+def convert_x(x: Any, sample_shape: Shape | None, function: str) -> np.ndarray:
+    """x as C-contiguous float32, by the rule above.
+
+    Args:
+        x: samples along the first axis.
+        sample_shape: what the model takes; None accepts any.
+        function: for the message.
+
+    Raises:
+        TypeError: x isn't an array of numbers.
+        ValueError: x is empty, or its samples have another shape.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        fail(function, "x", "an array of numbers", f"dtype {array.dtype}", error=TypeError)
+    if sample_shape is not None and array.shape[1:] != sample_shape:
+        fail(
+            function,
+            "x",
+            f"of shape {_batch_shape(sample_shape)}",
+            array.shape,
+            _shape_remedy(array.shape, sample_shape),
+        )
+    if array.ndim < 2:
+        fail(function, "x", "samples along the first axis and at least one axis more", array.shape, "Try x[:, None].")
+    if array.size == 0:
+        fail(function, "x", "an array with at least one sample", f"an empty one of shape {array.shape}")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _batch_shape(sample_shape: Shape) -> str:
+    return "(" + ", ".join(["n", *map(str, sample_shape)]) + ")"
+
+
+def _shape_remedy(shape: Shape, sample_shape: Shape) -> str:
+    if shape == sample_shape:
+        return "For a single sample pass x[None]."
+    if (*shape[1:], 1) == sample_shape:
+        return "Add the last axis: x[..., None]."
+    if math.prod(shape[1:]) == math.prod(sample_shape):
+        return f"x.reshape(-1, {', '.join(map(str, sample_shape))}) has that shape."
+    if len(shape) == len(sample_shape) + 1:
+        return "The model was built for another number of features."
+    return ""
+
+
+def warn_nonfinite(x: np.ndarray, function: str, argument: str = "x") -> None:
+    """A warning that names the first NaN or infinity."""
+    flat = kernels.first_nonfinite(x)
+    if flat < 0:
+        return
+    index = tuple(int(i) for i in np.unravel_index(flat, x.shape))
+    warnings.warn(
+        f"{function}: {argument} should be finite, got {x[index]} at index {index}. Replace such values, "
+        f"e.g. with np.nan_to_num({argument}), or drop the samples.",
+        stacklevel=3,
+    )
+
+
+def convert_weights(weights: Any, n: int, function: str) -> np.ndarray | None:
+    """sample_weight as float32[n]."""
+    if weights is None:
+        return None
+    array = np.asarray(weights)
+    if array.shape == (n, 1):
+        array = array[:, 0]
+    if array.shape != (n,) or array.dtype.kind not in "biuf":
+        fail(function, "sample_weight", f"numbers of shape ({n},)", describe(array))
+    return np.ascontiguousarray(array, np.float32)
+
+
+def class_weights(class_weight: Any, targets: np.ndarray, classes: int, function: str) -> np.ndarray:
+    """Sample weights from {class: weight}; classes that aren't named weigh 1.
+
+    Args:
+        class_weight: dict of class index to weight.
+        targets: int32 labels [n], float32 one-hot [n, classes], or [n, 1] of 0 and 1.
+        classes: how many there are; for messages.
+    """
+    if not isinstance(class_weight, dict) or not class_weight:
+        fail(function, "class_weight", "a dict {class index: weight}", describe(class_weight), error=TypeError)
+    if targets.ndim > 2 or (targets.ndim == 2 and targets.dtype == np.int32):
+        fail(function, "class_weight", "None for more than one class a sample", "a dict", "Use sample_weight instead.")
+    labels = targets
+    if targets.ndim == 2:
+        labels = targets[:, 0] > 0.5 if targets.shape[1] == 1 else targets.argmax(axis=1)
+    count = max(classes, 2)
+    table = np.ones(count, np.float32)
+    for key, weight in class_weight.items():
+        if not isinstance(key, (int, np.integer)) or not 0 <= key < count:
+            fail(function, "class_weight", f"keyed by class indices in [0, {count})", repr(key))
+        table[key] = weight
+    return table[labels.astype(np.int64)]
+
+
+def make_batch(
+    x: Any, y: Any, sample_weight: Any, targets: Targets, sample_shape: Shape, function: str, class_weight: Any = None
+) -> Batch:
+    """A batch, or a whole data set, checked and converted."""
+    data = convert_x(x, sample_shape, function)
+    n = data.shape[0]
+    if y is None:
+        fail(
+            function, "y", "the targets of x", "None", "An iterable of batches yields (x, y) or (x, y, sample_weight)."
+        )
+    length = len(y) if hasattr(y, "__len__") else np.asarray(y).shape[:1]
+    if length != n:
+        fail(function, "y", f"of as many samples as x, {n}", length)
+    forms = targets.prepare(y)
+    weights = convert_weights(sample_weight, n, function)
+    if class_weight is not None:
+        if weights is not None:
+            remedy = "Multiply the class weights into sample_weight yourself."
+            fail(function, "class_weight", "None where sample_weight is given", "both", remedy)
+        weights = class_weights(class_weight, forms[0], targets.output_shape[-1], function)
+    return Batch(data, forms, weights)

@@ -1,0 +1,133 @@
+"""``compile``: from names to the objects of a training step, as soon as the shapes are known."""
+
+from typing import Any
+
+import numpy as np
+
+from fastnn import _backend, _check, losses, metrics, optimizers
+from fastnn._check import fail
+from fastnn.callbacks import History
+from fastnn.layers.base import Shape
+from fastnn.models.step import Step, set_emit_logits
+
+
+class Compilable:
+    """The part of a model that knows how to train; ``Sequential`` adds the architecture.
+
+    Attributes:
+        optimizer, loss, metrics: as ``compile`` resolved them.
+        history: of the last ``fit``.
+        stop_training: set by a callback to end ``fit`` after the batch or epoch.
+        device: "cpu" or "cuda".
+    """
+
+    layers: list[Any]
+    built: bool
+    _sample_shape: Shape | None
+
+    def __init__(self) -> None:
+        self.optimizer: Any = None
+        self.loss: Any = None
+        self.metrics: list[metrics.Metric] = []
+        self.history: History | None = None
+        self.stop_training = False
+        self.device = "cpu"
+        self.accumulate_steps = 1
+        self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
+        self._step: Step | None = None
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        device: str = "auto",
+        accumulate_steps: int = 1,
+    ) -> None:
+        """Choose how to train. Call it again after changing layers or ``trainable``; the optimizer starts afresh then.
+
+        Args:
+            optimizer: name or object, see ``fastnn.optimizers``.
+            loss: name or object, see ``fastnn.losses``.
+            metrics: list of names and objects, see ``fastnn.metrics``; sample weights don't count, as in Keras.
+            weighted_metrics: the same, with sample weights.
+            device: "auto", "cpu" or "cuda".
+            accumulate_steps: each batch is worked on in this many parts, one update at the end: the result is that of
+                the whole batch, the memory that of a part.
+
+        Raises:
+            ValueError: an unknown name, or no loss.
+        """
+        if loss is None:
+            fail("compile", "loss", "given", "None", "Known: " + ", ".join(losses.KNOWN) + ".")
+        self.device = _backend.resolve_device(device, "compile")
+        self.accumulate_steps = _check.integer("compile", "accumulate_steps", accumulate_steps, 1)
+        self._metric_specs = (_as_list(metrics, "metrics"), _as_list(weighted_metrics, "weighted_metrics"))
+        self.loss = losses.get(loss)
+        self.optimizer = optimizers.get(optimizer)
+        self._step = None
+        if self.built:
+            self._finish_compile()
+        else:
+            for spec in (*self._metric_specs[0], *self._metric_specs[1]):
+                _metric(spec, self.loss, (1,))
+
+    def _finish_compile(self) -> Step:
+        """The part of ``compile`` that needs the shapes."""
+        shape = self.layers[-1].output_shape
+        plain, weighted = ([_metric(spec, self.loss, shape) for spec in specs] for specs in self._metric_specs)
+        self.metrics = [*plain, *weighted]
+        names = ["loss", *(metric.name for metric in self.metrics)]
+        for name in names:
+            if names.count(name) > 1:
+                fail("compile", "metrics", "of different names", repr(name), "Give one of them name=.")
+        flat = self._flatten()
+        self.optimizer.build(flat.trainable, flat.value, flat.grad)
+        flags = [False] * len(plain) + [True] * len(weighted)
+        self._step = Step(self, self.loss, self.metrics, flags, self.accumulate_steps)
+        return self._step
+
+    def _forget_compiled(self) -> None:
+        self._step = None
+
+    def _flatten(self) -> Any:
+        raise NotImplementedError
+
+    def _ready(self, function: str, sample_shape: Shape) -> Step:
+        """The compiled step, for samples of this shape; builds what isn't built yet."""
+        if self.optimizer is None:
+            fail(function, "the model", "compiled", "one that isn't", "Call model.compile(optimizer, loss) first.")
+        self._build_for(sample_shape, function)
+        return self._step or self._finish_compile()
+
+    def _build_for(self, sample_shape: Shape, function: str) -> None:
+        if not self.layers:
+            fail(function, "the model", "one with layers", "an empty one", "Call model.add(layer) first.")
+        if not self.built:
+            self._sample_shape = self._sample_shape or sample_shape
+            self._build_layers()
+
+    def _build_layers(self) -> None:
+        raise NotImplementedError
+
+    def _random_states(self) -> list[np.ndarray]:
+        """The random states of the layers, each once."""
+        states = {id(x.random_state): x.random_state for x in self.layers if x.random_state is not None}
+        return list(states.values())
+
+    def _set_emit_logits(self, value: bool) -> None:
+        if self.layers:
+            set_emit_logits(self.layers[-1], value)
+
+
+def _as_list(specs: Any, argument: str) -> list[Any]:
+    if specs is None:
+        return []
+    if not isinstance(specs, (list, tuple)):
+        fail("compile", argument, "a list", repr(specs), "Write ['accuracy'].", error=TypeError)
+    return list(specs)
+
+
+def _metric(spec: Any, loss: losses.Loss, output_shape: Shape) -> metrics.Metric:
+    return metrics.get(spec, loss, output_shape)

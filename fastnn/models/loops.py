@@ -1,0 +1,165 @@
+"""The loops over epochs and batches behind ``fit``, ``evaluate`` and ``predict``."""
+
+from collections.abc import Iterator
+from math import isfinite
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastnn._backend import empty
+from fastnn.callbacks import CallbackList
+from fastnn.models.batches import Batch
+from fastnn.models.progress import Progress
+from fastnn.models.sources import ArrayBatches
+from fastnn.models.step import set_emit_logits
+
+
+class Repeat:
+    """A set number of batches of arrays: fewer than there are, or more, going round again."""
+
+    def __init__(self, source: ArrayBatches, steps: int):
+        self.source, self.steps = source, steps
+        self.samples: int | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        done = 0
+        while True:
+            for batch in self.source:
+                if done == self.steps:
+                    return
+                done += 1
+                yield batch
+
+
+def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epochs: range, validation_freq: int) -> None:
+    """Every epoch of ``fit``.
+
+    Args:
+        model: compiled; if ``source`` is a stream it may be built by its first batch.
+        source, validation: batches; validation may be None.
+        hooks: the callbacks.
+        epochs: their numbers, from 0.
+        validation_freq: validate after epochs whose number, from 1, is a multiple.
+    """
+    model.stop_training = False
+    verbose = hooks.params["verbose"]
+    logs: dict[str, Any] = {}
+    hooks.call("on_train_begin", logs)
+    for epoch in epochs:
+        hooks.call("on_epoch_begin", epoch, {})
+        progress = Progress(verbose, f"Epoch {epoch + 1}/{epochs.stop}", source.samples)
+        try:
+            logs, seen = run_epoch(model, source, hooks, epoch, progress)
+            if validation is not None and (epoch + 1) % validation_freq == 0:
+                values = run_evaluation(model, validation, hooks, 0)
+                logs.update({f"val_{name}": value for name, value in values.items()})
+        except BaseException:
+            progress.abandon()
+            raise
+        progress.close(seen, logs)
+        hooks.call("on_epoch_end", epoch, logs)
+        if model.stop_training:
+            break
+    hooks.call("on_train_end", logs)
+
+
+def run_epoch(
+    model: Any, source: Any, hooks: CallbackList, epoch: int, progress: Progress
+) -> tuple[dict[str, Any], int]:
+    """One epoch: (loss and metrics, number of samples)."""
+    _reset_metrics(model)
+    before, after = hooks.has("on_train_batch_begin"), hooks.has("on_train_batch_end")
+    total, seen, number = 0.0, 0, 0
+    train = None
+    for batch in source:
+        if train is None:  # the first batch of a stream may have built the model
+            _reset_metrics(model)
+            train = model._step.train
+        if before:
+            hooks.call("on_train_batch_begin", number, {})
+        loss = train(batch)
+        size = batch.x.shape[0]
+        total += loss * size
+        seen += size
+        if not isfinite(loss) and not any(c.handles_nonfinite_loss for c in hooks.callbacks):
+            raise_nonfinite("fit", loss, f"epoch {epoch + 1}, batch {number}")
+        if after:
+            hooks.call("on_train_batch_end", number, {"loss": total / seen, **model._metric_values()})
+            if model.stop_training:
+                break
+        number += 1
+        if progress.due:
+            progress.update(seen, {"loss": total / seen, **model._metric_values()})
+    return {"loss": total / max(seen, 1), **model._metric_values()}, seen
+
+
+def raise_nonfinite(function: str, loss: float, where: str) -> NoReturn:
+    """The error of a loss that is NaN or infinite."""
+    raise FloatingPointError(
+        f"{function}: loss must be finite, got {loss} at {where}. The weights are those "
+        "before this batch. Lower the learning rate, clip gradients (optimizers take global_clipnorm=1.0) or look for "
+        "NaN and huge values in the data."
+    )
+
+
+def run_evaluation(model: Any, source: Any, hooks: CallbackList, verbose: int) -> dict[str, Any]:
+    """Loss and metrics over every batch."""
+    hooks.call("on_test_begin", {})
+    before, after = hooks.has("on_test_batch_begin"), hooks.has("on_test_batch_end")
+    progress = Progress(verbose, "Evaluate", source.samples)
+    total, seen, number = 0.0, 0, 0
+    _reset_metrics(model)
+    try:
+        for batch in source:
+            if before:
+                hooks.call("on_test_batch_begin", number, {})
+            size = batch.x.shape[0]
+            total += model._step.test(batch) * size
+            seen += size
+            if after:
+                hooks.call("on_test_batch_end", number, {"loss": total / seen, **model._metric_values()})
+            number += 1
+            if progress.due:
+                progress.update(seen, {"loss": total / seen, **model._metric_values()})
+    except BaseException:
+        progress.abandon()
+        raise
+    logs = {"loss": total / max(seen, 1) + model._step.penalty(), **model._metric_values()}
+    progress.close(seen, logs)
+    hooks.call("on_test_end", logs)
+    return logs
+
+
+def run_prediction(model: Any, source: Any, hooks: CallbackList, verbose: int) -> np.ndarray:
+    """Outputs of every batch, one after the other in one array."""
+    hooks.call("on_predict_begin", {})
+    before, after = hooks.has("on_predict_batch_begin"), hooks.has("on_predict_batch_end")
+    progress = Progress(verbose, "Predict", source.samples)
+    parts: list[np.ndarray] = []
+    out: np.ndarray | None = None
+    seen, number = 0, 0
+    for batch in source:
+        if before:
+            hooks.call("on_predict_batch_begin", number, {})
+        set_emit_logits(model.layers[-1], False)
+        y = model.forward(batch.x, False)
+        if source.samples is None:
+            parts.append(y.copy())
+        else:
+            if out is None:
+                out = empty((source.samples, *y.shape[1:]))
+            out[seen : seen + len(y)] = y
+        seen += len(y)
+        if after:
+            hooks.call("on_predict_batch_end", number, {"outputs": y})
+        number += 1
+        if progress.due:
+            progress.update(seen, {})
+    progress.close(seen, {})
+    hooks.call("on_predict_end", {})
+    return np.concatenate(parts) if out is None else out
+
+
+def _reset_metrics(model: Any) -> None:
+    for metric in model.metrics:
+        metric.reset_state()

@@ -1,0 +1,149 @@
+"""Models in files: one safetensors file, with the architecture and the compile arguments as JSON in its metadata.
+Never pickle.
+
+Tensors: "layer/parameter" for weights, "optimizer/..." for the optimizer's state. Metadata: {"fastnn": the JSON text}.
+Any program that reads safetensors can read the weights. A file is written under a temporary name in its folder and
+renamed when it's complete.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnn import __version__, losses, metrics, optimizers
+from fastnn._check import fail
+
+_FORMAT = 1
+_KEY = "fastnn"
+
+
+def save_model(model: Any, filepath: Any) -> None:
+    """Write a model; see ``Sequential.save``."""
+    tensors = {p.name: p.value for p in model.parameters}
+    header: dict[str, Any] = {"format": _FORMAT, "version": __version__, "class_name": "Sequential"}
+    header["config"] = model.get_config()
+    if model.optimizer is not None:
+        header["compile"] = {
+            "optimizer": optimizers.serialize(model.optimizer),
+            "loss": losses.serialize(model.loss),
+            "metrics": _metric_configs(model._metric_specs[0], model),
+            "weighted_metrics": _metric_configs(model._metric_specs[1], model),
+            "accumulate_steps": model.accumulate_steps,
+        }
+        if model._step is not None:
+            tensors.update({f"optimizer/{name}": array for name, array in model.optimizer.state_arrays().items()})
+    _write(filepath, tensors, header, "save")
+
+
+def _metric_configs(specs: list[Any], model: Any) -> list[Any]:
+    shape = model.layers[-1].output_shape
+    return [
+        spec if isinstance(spec, str) else metrics.serialize(metrics.get(spec, model.loss, shape)) for spec in specs
+    ]
+
+
+def save_weights(model: Any, filepath: Any) -> None:
+    """Write the weights alone; see ``Sequential.save_weights``."""
+    header = {"format": _FORMAT, "version": __version__}
+    _write(filepath, {p.name: p.value for p in model.parameters}, header, "save_weights")
+
+
+def _write(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any], function: str) -> None:
+    from safetensors.numpy import save_file  # imported where it's needed, to keep the import of fastnn short
+
+    path = Path(filepath)
+    if not path.parent.is_dir():
+        fail(function, "filepath", "in a folder that exists", repr(str(path)), error=FileNotFoundError)
+    if path.is_dir():
+        fail(function, "filepath", "a file's name", f"the folder {str(path)!r}", error=IsADirectoryError)
+    metadata = {_KEY: json.dumps(header)}
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Any:
+    """Read a model written by ``model.save``, ready to predict or to go on training where it was left.
+
+    Args:
+        filepath: the file.
+        custom_objects: layer classes of your own, by name.
+        compile: False leaves out optimizer, loss and metrics.
+
+    Raises:
+        FileNotFoundError: there's no such file.
+        ValueError: the file isn't a model, is damaged, or is of a newer format.
+    """
+    from fastnn.models.sequential import Sequential
+
+    header, tensors = _read(filepath, "load_model")
+    if "config" not in header:
+        remedy = "Build the model and call model.load_weights(filepath)."
+        fail("load_model", "filepath", "a file written by model.save", f"weights alone in {str(filepath)!r}", remedy)
+    model = Sequential.from_config(header["config"], custom_objects)
+    state = {name: tensors.pop(name) for name in list(tensors) if name.startswith("optimizer/")}
+    _assign(model, tensors, filepath, "load_model")
+    if compile and "compile" in header:
+        model.compile(**header["compile"])
+        if state:
+            model.optimizer.load_state_arrays({name.split("/", 1)[1]: array for name, array in state.items()})
+    return model
+
+
+def load_weights(model: Any, filepath: Any) -> None:
+    """Read weights into a model; see ``Sequential.load_weights``."""
+    _, tensors = _read(filepath, "load_weights")
+    weights = {name: array for name, array in tensors.items() if not name.startswith("optimizer/")}
+    _assign(model, weights, filepath, "load_weights")
+
+
+def _read(filepath: Any, function: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(filepath)
+    if not path.is_file():
+        fail(function, "filepath", "an existing file", repr(str(path)), error=FileNotFoundError)
+    wanted = "a file written by model.save"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        fail(function, "filepath", wanted, f"{str(path)!r}, which isn't a complete safetensors file ({error})")
+    try:
+        header = json.loads(metadata[_KEY])
+        version = int(header["format"])
+    except (KeyError, ValueError, TypeError):
+        fail(function, "filepath", wanted, f"{str(path)!r}, a safetensors file of another program")
+    if version > _FORMAT:
+        remedy = f"It was written by fastnn {header.get('version')}: update fastnn."
+        fail(function, "filepath", f"of format {_FORMAT} or older", f"format {version}", remedy)
+    return header, tensors
+
+
+def _assign(model: Any, tensors: dict[str, np.ndarray], filepath: Any, function: str) -> None:
+    """Copy tensors by name; all or none."""
+    parameters = {p.name: p for p in model.parameters}
+    if parameters.keys() != tensors.keys():
+        missing, extra = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())
+        given = f"{missing[0]!r} missing" if missing else f"{extra[0]!r} beside them"
+        fail(
+            function,
+            "filepath",
+            f"a file with the weights of this model ({len(parameters)})",
+            f"{given} in {str(filepath)!r}",
+        )
+    for name, parameter in parameters.items():
+        if tensors[name].shape != parameter.shape:
+            fail(function, f"the file's {name}", f"of shape {parameter.shape}", tensors[name].shape)
+    for name, parameter in parameters.items():
+        parameter.value[...] = tensors[name]

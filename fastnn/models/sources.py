@@ -1,0 +1,127 @@
+"""Where batches come from: arrays, cut and shuffled here, or the user's iterable."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastnn import random
+from fastnn._backend import empty, kernels
+from fastnn._check import describe, fail
+from fastnn.models.batches import Batch
+
+
+class ArrayBatches:
+    """Batches of arrays. A shuffled epoch gathers each batch into buffers that stay; else a batch is a slice.
+
+    Args:
+        data: the whole data set.
+        batch_size: the last batch is what remains.
+        shuffle: a new permutation from ``random.generator()`` each epoch.
+    """
+
+    def __init__(self, data: Batch, batch_size: int, shuffle: bool):
+        self.data, self.samples = data, data.x.shape[0]
+        self.batch_size = min(batch_size, self.samples)
+        self.shuffle = shuffle
+        self.steps: int | None = -(-self.samples // self.batch_size)
+        if shuffle:
+            self._order = np.arange(self.samples, dtype=np.int64)
+            self._buffers = {size: self._allocate(size) for size in {self.batch_size, self._rest()}}
+
+    def _rest(self) -> int:
+        return self.samples % self.batch_size or self.batch_size
+
+    def _allocate(self, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(source, buffer) pairs."""
+        sources = [self.data.x, *self.data.targets]
+        if self.data.weights is not None:
+            sources.append(self.data.weights)
+        return [(source, empty((size, *source.shape[1:]), source.dtype)) for source in sources]
+
+    def _as_batch(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
+        outs = [out for _, out in pairs]
+        count = 1 + len(self.data.targets)
+        return Batch(outs[0], tuple(outs[1:count]), None if self.data.weights is None else outs[count])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._shuffled() if self.shuffle else self._in_order()
+
+    def _in_order(self) -> Iterator[Batch]:
+        for begin in range(0, self.samples, self.batch_size):
+            yield self.data.rows(begin, begin + self.batch_size)
+
+    def _shuffled(self) -> Iterator[Batch]:
+        random.generator().shuffle(self._order)
+        gather, order, size = kernels.gather_rows, self._order, self.batch_size
+        batches = {size: self._as_batch(pairs) for size, pairs in self._buffers.items()}
+        for begin in range(0, self.samples, size):
+            index = order[begin : begin + size]
+            for source, out in self._buffers[len(index)]:
+                gather(source, index, out)
+            yield batches[len(index)]
+
+
+class StreamBatches:
+    """Batches of an iterable: (x, y) or (x, y, sample_weight) each, checked and converted one by one.
+
+    Args:
+        stream: iterated anew each epoch if it can be (a Loader, a list), else continued (a generator).
+        convert: makes a ``Batch`` of (x, y, sample_weight).
+        steps: batches in an epoch; None takes what the iterable gives.
+        function: for messages.
+    """
+
+    def __init__(self, stream: Any, convert: Callable[[Any, Any, Any], Batch], steps: int | None, function: str):
+        if not hasattr(stream, "__iter__"):
+            fail(function, "x", "an array or an iterable of batches", describe(stream), error=TypeError)
+        self.stream, self.convert, self.function = stream, convert, function
+        self.once = iter(stream) is stream
+        self.samples: int | None = None
+        self.steps = steps if steps is not None or not hasattr(stream, "__len__") else len(stream)
+
+    def __iter__(self) -> Iterator[Batch]:
+        iterator = self.stream if self.once else iter(self.stream)
+        done = 0
+        while self.steps is None or done < self.steps:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                if done == 0:
+                    remedy = "A generator is used up after one epoch: pass steps_per_epoch, or a Loader."
+                    fail(self.function, "x", "an iterable with at least one batch left", "an exhausted one", remedy)
+                if self.once or self.steps is None:
+                    return
+                iterator = iter(self.stream)  # more steps than the iterable has: go round again
+                continue
+            yield self.convert(*split_item(item, self.function))
+            done += 1
+
+
+def split_item(item: Any, function: str) -> tuple[Any, Any, Any]:
+    """(x, y, sample_weight) of what an iterable yielded."""
+    if not isinstance(item, (tuple, list)):
+        return item, None, None
+    if not 1 <= len(item) <= 3:
+        fail(function, "each batch", "(x, y) or (x, y, sample_weight)", f"{len(item)} entries")
+    return (*item, None, None)[:3]
+
+
+def split_validation(x: np.ndarray, arrays: list[Any], fraction: float, function: str) -> tuple[list[Any], list[Any]]:
+    """The last ``fraction`` of the samples for validation, as in Keras, before any shuffling: (training, validation).
+
+    Args:
+        x: the samples.
+        arrays: what goes with them (y, sample_weight), entries may be None.
+    """
+    if not isinstance(fraction, (int, float)) or not 0.0 < fraction < 1.0:
+        fail(function, "validation_split", "in [0, 1)", repr(fraction))
+    n = x.shape[0]
+    first = int(n * (1.0 - fraction))
+    if first == 0 or first == n:
+        fail(function, "validation_split", f"one that leaves both parts of the {n} samples some", fraction)
+    both = [x, *arrays]
+    for i, array in enumerate(both):
+        if array is not None and not isinstance(array, np.ndarray):
+            both[i] = np.asarray(array)
+    return [a if a is None else a[:first] for a in both], [a if a is None else a[first:] for a in both]

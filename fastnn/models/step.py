@@ -1,0 +1,133 @@
+"""One eager step: forward, loss, backward, update. Kernels are called one by one on buffers that stay."""
+
+from math import isfinite
+from typing import Any
+
+import numpy as np
+
+from fastnn import losses, metrics, random
+from fastnn._backend import kernels, zeros
+from fastnn.layers.base import ActivatedLayer
+from fastnn.models.batches import Batch, Targets
+
+
+class Step:
+    """What ``compile`` makes of a built model. All that doesn't change from step to step is looked up here, once.
+
+    Args:
+        model: built.
+        loss, metric_list, weighted: the loss, the metrics, and for each whether sample weights count.
+        accumulate_steps: a batch is split into this many parts; their gradients add up to the batch's.
+
+    Attributes:
+        targets: the forms of y that the loss and the metrics want.
+        fused: whether the loss takes over the last activation, so that the model emits logits.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: losses.Loss,
+        metric_list: list[metrics.Metric],
+        weighted: list[bool],
+        accumulate_steps: int,
+    ):
+        layers = model.layers
+        self.accumulate_steps = accumulate_steps
+        self.last = layers[-1]
+        self.targets = Targets(loss, metric_list, self.last.output_shape)
+        activation = loss.fused_activation
+        self.fused = activation is not None and getattr(getattr(self.last, "rule", None), "name", None) == activation
+        self._compute = loss.compute
+        self._metrics = [
+            (metric.accumulate, slot, use, metric.needs_probabilities and self.fused)
+            for metric, slot, use in zip(metric_list, self.targets.slots, weighted)
+        ]
+        self._step = model.optimizer.step
+        self._forwards = [layer.forward for layer in layers]
+        self._backwards = _backward_calls(layers)
+        self._penalties = [
+            (p, p.regularizer.l1, p.regularizer.l2) for p in model.trainable_parameters if p.regularizer is not None
+        ]
+        self._random_states = model._random_states()
+        self._total = zeros((1,), np.float64)
+
+    def train(self, batch: Batch) -> float:
+        """One update. Returns the loss of the batch, penalties included; if it isn't finite, nothing is updated."""
+        n = batch.x.shape[0]
+        total = self._total
+        total[0] = 0.0
+        if self.accumulate_steps == 1:
+            self._pass(batch, n, False)
+        else:
+            size = -(-n // self.accumulate_steps)
+            for begin in range(0, n, size):
+                self._pass(batch.rows(begin, begin + size), n, begin > 0)
+        self._add_penalties()
+        loss = total.item()
+        if isfinite(loss):
+            self._step()
+        return loss
+
+    def _pass(self, batch: Batch, n: int, accumulate: bool) -> None:
+        """Forward and backward pass of one part of a batch of n."""
+        for state in self._random_states:
+            random.advance(state)
+        if self.fused:
+            self.last.emit_logits = True
+        x, targets, weights = batch
+        for forward in self._forwards:
+            x = forward(x, True)
+        if self._metrics:
+            self._measure(x, targets, weights)
+        dy = self.last.buffer("loss_gradient", x.shape)
+        self._compute(targets[0], x, weights, dy, self._total, 1.0 / n, self.fused)
+        for backward, need_dx in self._backwards:
+            dy = backward(dy, need_dx, accumulate)
+
+    def test(self, batch: Batch) -> float:
+        """The loss of a batch without penalties; metrics are updated."""
+        if self.fused:
+            self.last.emit_logits = True
+        x, targets, weights = batch
+        n = x.shape[0]
+        for forward in self._forwards:
+            x = forward(x, False)
+        self._measure(x, targets, weights)
+        self._total[0] = 0.0
+        self._compute(targets[0], x, weights, None, self._total, 1.0 / n, self.fused)
+        return self._total.item()
+
+    def penalty(self) -> float:
+        """The regularizers' part of the loss."""
+        self._total[0] = 0.0
+        self._add_penalties()
+        return self._total.item()
+
+    def _add_penalties(self) -> None:
+        for parameter, l1, l2 in self._penalties:
+            kernels.regularization_penalty(parameter.value, l1, l2, self._total)
+
+    def _measure(self, y: np.ndarray, targets: tuple[np.ndarray, ...], weights: np.ndarray | None) -> None:
+        activated = None
+        for accumulate, slot, weighted, needs_probabilities in self._metrics:
+            pred = y
+            if needs_probabilities:
+                if activated is None:
+                    activated = self.last.activate(y)
+                pred = activated
+            accumulate(targets[slot], pred, weights if weighted else None)
+
+
+def _backward_calls(layers: list[Any]) -> list[tuple[Any, bool]]:
+    """(backward, need_dx) from the last layer to the first that is trained; below that nothing is wanted."""
+    trained = [i for i, layer in enumerate(layers) if layer.trainable_parameters]
+    if not trained:
+        return []
+    return [(layers[i].backward, i > trained[0]) for i in range(len(layers) - 1, trained[0] - 1, -1)]
+
+
+def set_emit_logits(layer: Any, value: bool) -> None:
+    """Whether a model's last layer leaves its activation to the loss."""
+    if isinstance(layer, ActivatedLayer):
+        layer.emit_logits = value

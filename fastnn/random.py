@@ -1,0 +1,54 @@
+"""Seeds: one call makes initial weights, shuffles, augmentation and dropout repeatable to the bit.
+
+Two generators, both counter-based (Philox, Salmon et al. 2011):
+
+- ``generator()`` is NumPy's, for everything drawn outside a training step: initial weights, permutations.
+- ``dropout_state`` is a small array ``(seed, counter)`` that the kernels read at every call, so that a mask is a pure
+  function of (seed, counter, layer) and the backward pass draws it again instead of storing it. A training step adds
+  one to the counter.
+"""
+
+import secrets
+
+import numpy as np
+
+from fastnn import _check
+
+dropout_state = np.zeros(2, dtype=np.uint64)
+_generator: np.random.Generator | None = None
+
+
+def set_seed(seed: int) -> None:
+    """Start every generator of the package again from ``seed``.
+
+    Args:
+        seed: an integer, 0 <= seed < 2**64. With the same seed, thread count and ISA level a run gives the same bits.
+
+    Raises:
+        ValueError: seed is negative or needs more than 64 bits.
+        TypeError: seed isn't an integer.
+    """
+    global _generator
+    seed = _check.integer("set_seed", "seed", seed, 0, 2**64 - 1)
+    _generator = np.random.Generator(np.random.Philox(key=seed))
+    dropout_state[0] = seed
+    dropout_state[1] = 0
+
+
+def generator() -> np.random.Generator:
+    """The generator of initial weights and permutations; seeded by the operating system until ``set_seed`` is
+    called."""
+    if _generator is None:
+        set_seed(secrets.randbits(63))
+        assert _generator is not None
+    return _generator
+
+
+def new_state(seed: int) -> np.ndarray:
+    """A dropout state of its own, for a layer that is given a seed: uint64 ``(seed, counter)``."""
+    return np.array([seed, 0], dtype=np.uint64)
+
+
+def advance(state: np.ndarray = dropout_state) -> None:
+    """Move on to the next masks: called once before a forward pass of training."""
+    state[1:] += np.uint64(1)
