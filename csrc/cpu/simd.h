@@ -82,6 +82,15 @@ FNN_INLINE Vec load(const float* p) { return reinterpret_cast<const UnalignedVec
 FNN_INLINE void store(float* p, Vec x) { reinterpret_cast<UnalignedVec*>(p)->v = x.v; }
 
 // The first `count` lanes (0 <= count <= kLanes); the others are 0 and nothing behind them is read or written.
+#if defined(__AVX512F__)
+FNN_INLINE __mmask16 first_lanes(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
+FNN_INLINE Vec load_partial(const float* p, std::int64_t count) {
+  return (NativeF32)_mm512_maskz_loadu_ps(first_lanes(count), p);
+}
+FNN_INLINE void store_partial(float* p, Vec x, std::int64_t count) {
+  _mm512_mask_storeu_ps(p, first_lanes(count), (__m512)x.v);
+}
+#else
 inline Vec load_partial(const float* p, std::int64_t count) {
   alignas(kVectorBytes) float lanes[kLanes] = {};
   std::memcpy(lanes, p, static_cast<std::size_t>(count) * sizeof(float));
@@ -92,6 +101,7 @@ inline void store_partial(float* p, Vec x, std::int64_t count) {
   store(lanes, x);
   std::memcpy(p, lanes, static_cast<std::size_t>(count) * sizeof(float));
 }
+#endif
 
 // ---- across lanes, by halving: a fixed order
 inline float reduce_add(Vec x) {

@@ -1,0 +1,32 @@
+// C = f(op(A) op(B) + bias): single-precision matrix product with a fused epilogue.
+//
+// Each thread multiplies its own block of C with packing buffers of its own, so there is no barrier inside. Blocking after
+// K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008); small matrices are
+// multiplied where they lie, without packing.
+#pragma once
+#include <cstdint>
+
+#include "base/kernel.h"
+#include "cpu/panel.h"
+
+namespace fnn::cpu {
+
+struct Gemm : Kernel {
+  std::int64_t m, n, k;
+  const float* a;  // [m, k], or [k, m] when a_transposed; row-major, rows lda apart
+  std::int64_t lda;
+  bool a_transposed;
+  const float* b;  // [k, n], or [n, k] when b_transposed
+  std::int64_t ldb;
+  bool b_transposed;
+  float* c;  // [m, n]
+  std::int64_t ldc;
+  bool accumulate;    // C += product; then the activation is linear
+  Epilogue epilogue;  // z, when given, is laid out as C
+
+  std::int64_t work() const { return m * n * (k + 8) / 5; }
+  Scratch scratch(int threads) const;
+  void operator()(const Worker& worker) const;
+};
+
+}  // namespace fnn::cpu

@@ -1,0 +1,66 @@
+#include "cpu/tile.h"
+
+#include <utility>
+
+namespace fnn::cpu {
+namespace {
+
+template <int kRows, int kVectors>
+void multiply_tile(const Tile& tile) {
+  Vec sum[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int v = 0; v < kVectors; ++v) {
+    const Vec start = tile.bias != nullptr ? load(tile.bias + v * kLanes) : Vec(0.f);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) sum[r][v] = start;
+  }
+  std::int64_t rows[kRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) rows[r] = tile.a_rows[r];
+  const std::int64_t ldb = tile.ldb, a_step = tile.a_step;
+  for (std::int64_t s = 0; s < tile.segment_count; ++s) {
+    const Segment segment = tile.segments[s];
+    const float* a = tile.a + segment.a;
+    const float* b = tile.b + segment.k * ldb;
+    for (std::int64_t t = segment.length; t > 0; --t) {
+      Vec b_row[kVectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) b_row[v] = load(b + v * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const Vec element(a[rows[r]]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sum[r][v] += element * b_row[v];
+      }
+      a += a_step;
+      b += ldb;
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    float* c = tile.c + tile.c_rows[r];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      Vec value = sum[r][v];
+      if (tile.accumulate) value += load(c + v * kLanes);
+      if (tile.relu) value = max(value, Vec(0.f));
+      store(c + v * kLanes, value);
+    }
+  }
+}
+
+template <int kVectors, int... kRows>
+TileFunction choose(int rows, std::integer_sequence<int, kRows...>) {
+  static constexpr TileFunction functions[] = {multiply_tile<kRows + 1, kVectors>...};
+  return functions[rows - 1];
+}
+
+}  // namespace
+
+TileFunction tile_function(int rows, int vectors) {
+  if (vectors == 1) return choose<1>(rows, std::make_integer_sequence<int, max_tile_rows(1)>());
+  if (vectors == 2) return choose<2>(rows, std::make_integer_sequence<int, max_tile_rows(2)>());
+  return choose<4>(rows, std::make_integer_sequence<int, max_tile_rows(4)>());
+}
+
+}  // namespace fnn::cpu
