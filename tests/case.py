@@ -1,0 +1,104 @@
+"""What a row of the table in cases.py is, and how a kernel is called on it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import references
+
+Arguments = dict[str, Any]  # argument's name -> array, None, or (optimizers) nested lists of arrays
+_SETTINGS = ("l1", "l2", "decay", "lr_scale")  # what a TensorTable takes beside the tensors
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kernel call: at one shape, with its parameters. The same row is a test and, with `bench`, a benchmark.
+
+    Attributes:
+        kernel: its name in the kernel module; the reference has the same name and signature.
+        label: what tells this row from the kernel's others.
+        make: returns the arrays of the call by argument name, from a seeded generator.
+        options: the other arguments; `activation` is written by name.
+        outputs: the arguments that the kernel writes.
+        tolerance: a key of tolerances.TOLERANCES.
+        alias: output -> the input whose memory it shares, for kernels that work in place.
+        bytes, flops: what the call must move at least, and its floating point operations.
+    """
+
+    kernel: str
+    label: str
+    make: Callable[[np.random.Generator], Arguments]
+    outputs: tuple[str, ...]
+    tolerance: str
+    options: dict[str, Any] = field(default_factory=dict)
+    alias: dict[str, str] = field(default_factory=dict)
+    bench: bool = False
+    bytes: int = 0
+    flops: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel}[{self.label}]"
+
+    def arguments(self) -> Arguments:
+        """The arrays of the call, the same ones every time."""
+        return self.make(np.random.default_rng(zlib.crc32(self.name.encode())))
+
+    def expected(self) -> Arguments:
+        """What the reference makes of the arguments, in float64."""
+        arguments = map_arrays(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a.copy(), self.arguments())
+        with np.errstate(all="ignore"):
+            return getattr(references, self.kernel)(**arguments, **self.options)
+
+    def call(self, kernels: Any, arguments: Arguments) -> Callable[[], Any]:
+        """The kernel bound to the arguments: call the result, as often as you like, to run it."""
+        function, options = getattr(kernels, self.kernel), dict(self.options)
+        if "activation" in options:
+            options["activation"] = kernels.ACTIVATIONS[options["activation"]]
+        if self.kernel.endswith("_step"):
+            return _optimizer_call(kernels, function, arguments, options)
+        return lambda: function(**arguments, **options)
+
+
+def _optimizer_call(kernels: Any, function: Any, arguments: Arguments, options: dict[str, Any]) -> Callable[[], None]:
+    """All steps of an optimizer row: `grads` holds the gradients of each step, `step` is counted up."""
+    by_step, lr, step = arguments["grads"], arguments["lr"], arguments["step"].copy()
+    grads = by_step[0] if len(by_step) == 1 else [grad.copy() for grad in by_step[0]]
+    settings = {key: arguments[key] for key in _SETTINGS if key in arguments}
+    table = kernels.TensorTable(arguments["params"], grads, arguments["states"], **settings)
+
+    def run() -> None:
+        for index, fresh in enumerate(by_step):
+            if grads is not by_step[0]:
+                for grad, new in zip(grads, fresh):
+                    grad[...] = new
+            if index > 0:
+                step[0] += 1
+            function(table, lr, step, **options)
+
+    return run
+
+
+def map_arrays(function: Callable[[np.ndarray], Any], value: Any) -> Any:
+    """`value` with the function applied to each array in its dicts and lists; None stays None."""
+    if isinstance(value, dict):
+        return {key: map_arrays(function, item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [map_arrays(function, item) for item in value]
+    return function(value) if isinstance(value, np.ndarray) else value
+
+
+def arrays_in(value: Any) -> Iterator[np.ndarray]:
+    """Each array in the dicts and lists of `value`, in order."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from arrays_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from arrays_in(item)

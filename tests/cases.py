@@ -1,0 +1,215 @@
+"""The table of kernel calls: every kernel at awkward sizes and with each parameter away from its default.
+
+One row is one call; tests/test_kernels.py runs every row at every instruction set level against its reference, and the
+rows with bench=True are the microbenchmarks of bench/ too. Sizes stand around a vector's width (4, 8 or 16 floats).
+"""
+
+from itertools import cycle, product
+
+import numpy as np
+from case import Case
+from makers import activation, conv2d, dense, depthwise_conv2d, gemm, global_pooling, pooling, softmax
+from references.activations import ACTIVATIONS
+from training_makers import dropout, first_nonfinite, gather, loss, metric, optimizer, penalty
+
+# fmt: off
+SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
+ALPHA = {"leaky_relu": 0.3, "elu": 0.7}
+TRANSPOSES = [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]
+BLOCKED = [(257, 131, 300), (40, 530, 270), (300, 40, 1025)]  # m, n, k beyond one block of packing and of threads
+
+GEMM = [
+    *[gemm(*mnk, **t) for mnk, t in zip(product((1, 7, 16, 33), (1, 15, 17, 64), (1, 16, 31)), cycle(TRANSPOSES))],
+    *[gemm(*sizes, **t) for sizes in [(0, 5, 3), (5, 0, 3), (5, 7, 0), (0, 0, 0), *BLOCKED] for t in TRANSPOSES],
+    *[gemm(19, 33, 21, gap=gap, accumulate=True, **t) for gap in (0, 1, 5) for t in TRANSPOSES],
+    *[gemm(150, 70, 600, gap=3, accumulate=True, bias=True, **t) for t in TRANSPOSES],
+    gemm(9, 35, 0, bias=True, activation="relu"),
+    gemm(9, 35, 0, bias=True, accumulate=True),
+    *[gemm(23, 37, 29, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
+    *[gemm(70, 50, 700, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ("relu", "elu", "gelu")],
+    *[gemm(*sizes, bench=True) for sizes in [(32, 128, 1000), (128,) * 3, (512,) * 3, (1024,) * 3]],
+    *[gemm(512, 512, 512, bench=True, **t) for t in TRANSPOSES[1:]],
+]
+
+DENSE = [
+    *[dense(*nio) for nio in [(0, 5, 3), (1, 1, 1), (2, 0, 3), (3, 17, 1), (1, 33, 31), (17, 16, 15), (97, 31, 33)]],
+    *[dense(9, 18, 21, kind, ALPHA.get(kind, 0.0), keep_z=True, in_place=True) for kind in ACTIVATIONS],
+    *[dense(33, 65, 17, "relu", want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ("db", "dx"), ()]],
+    dense(5, 7, 9, bias=False, accumulate=True),
+    dense(33, 300, 130, "tanh", bias=False, accumulate=True, keep_z=True),
+    dense(300, 130, 70, "silu", accumulate=True, in_place=True),
+    dense(32, 1000, 128, "relu", in_place=True, bench=True),
+    dense(32, 128, 64, "relu", in_place=True, bench=True),
+    dense(128, 3136, 128, "relu", in_place=True, bench=True),
+]
+
+CONV = [
+    conv2d(0, 5, 5, 3, 4, (3, 3)),
+    conv2d(1, 1, 1, 1, 1, (1, 1)),
+    conv2d(2, 5, 5, 3, 4, (3, 3), padding="valid"),
+    conv2d(2, 7, 6, 5, 17, (3, 3), in_place=True, activation="relu"),
+    conv2d(3, 8, 9, 17, 16, (3, 2), bias=False, accumulate=True),
+    conv2d(2, 9, 11, 16, 33, (5, 5), accumulate=True, activation="elu", alpha=0.6, keep_z=True),
+    conv2d(1, 3, 4, 3, 5, (5, 7)),  # kernel larger than the image
+    conv2d(1, 3, 4, 3, 5, (5, 5), padding="valid"),  # nothing fits: the output is empty
+    conv2d(2, 1, 13, 3, 8, (1, 3)),
+    conv2d(2, 13, 1, 3, 8, (3, 1)),
+    conv2d(2, 9, 8, 5, 6, (1, 5), padding=(0, 0, 4, 1)),
+    conv2d(2, 9, 8, 5, 6, (3, 3), padding=(2, 0, 1, 3)),
+    conv2d(2, 9, 9, 3, 7, (3, 3), strides=(2, 2)),
+    conv2d(2, 11, 8, 4, 7, (3, 3), strides=(2, 3), padding="valid"),
+    conv2d(2, 10, 11, 3, 4, (2, 2), strides=(3, 4)),  # pixels that no window sees
+    conv2d(2, 10, 10, 17, 3, (1, 1), strides=(2, 2), accumulate=True),
+    conv2d(2, 9, 10, 3, 5, (3, 3), dilations=(2, 3)),
+    conv2d(2, 9, 10, 17, 5, (3, 2), dilations=(3, 1), padding="valid", activation="gelu", keep_z=True),
+    conv2d(2, 12, 12, 3, 4, (3, 3), strides=(2, 1), dilations=(1, 2), padding=(1, 2, 3, 4)),
+    conv2d(2, 6, 7, 6, 4, (3, 3), groups=2, activation="relu"),
+    conv2d(2, 6, 7, 15, 21, (3, 3), groups=3, strides=(2, 2), accumulate=True),
+    conv2d(2, 6, 7, 34, 32, (3, 3), groups=2, dilations=(2, 2), in_place=True, activation="silu"),
+    conv2d(2, 7, 6, 5, 5, (3, 3), groups=5),
+    conv2d(2, 7, 6, 17, 34, (3, 3), groups=17, strides=(2, 2), bias=False),
+    *[conv2d(2, 6, 5, 3, 9, (3, 3), activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
+    *[conv2d(2, 6, 5, 4, 9, (3, 3), want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ()]],
+    conv2d(9, 14, 14, 32, 48, (3, 3), activation="relu"),
+    conv2d(5, 17, 17, 33, 40, (3, 3), strides=(2, 2), activation="relu"),
+    conv2d(128, 28, 28, 1, 32, (3, 3), activation="relu", in_place=True, bench=True),
+    conv2d(128, 14, 14, 32, 64, (3, 3), activation="relu", in_place=True, bench=True),
+    conv2d(128, 14, 14, 64, 64, (3, 3), in_place=True, bench=True),
+    conv2d(128, 28, 28, 32, 64, (3, 3), in_place=True, bench=True),
+    conv2d(128, 14, 14, 256, 64, (1, 1), in_place=True, bench=True),
+    conv2d(64, 28, 28, 32, 64, (3, 3), strides=(2, 2), in_place=True, bench=True),
+]
+
+DEPTHWISE = [
+    depthwise_conv2d(0, 5, 5, 3, 1, (3, 3)),
+    depthwise_conv2d(1, 1, 1, 1, 1, (1, 1)),
+    depthwise_conv2d(2, 6, 7, 5, 1, (3, 3), activation="relu", keep_z=True),
+    depthwise_conv2d(2, 6, 7, 17, 2, (3, 3), strides=(2, 2), accumulate=True),
+    depthwise_conv2d(2, 7, 9, 16, 1, (3, 5), dilations=(2, 1), bias=False, in_place=True, activation="elu", alpha=0.4),
+    depthwise_conv2d(2, 7, 9, 3, 5, (2, 3), padding="valid", strides=(1, 3), activation="gelu_tanh", keep_z=True),
+    depthwise_conv2d(1, 2, 3, 33, 1, (5, 5), padding=(1, 3, 4, 2), dilations=(1, 2)),
+    *[depthwise_conv2d(2, 6, 5, 33, 1, (3, 3), want=want) for want in [("dw",), ("db",), ("dx",), ()]],
+    *[depthwise_conv2d(2, 6, 5, 6, 1, (3, 3), activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
+    depthwise_conv2d(9, 14, 14, 64, 1, (3, 3), activation="relu"),
+    depthwise_conv2d(64, 28, 28, 64, 1, (3, 3), activation="relu", in_place=True, bench=True),
+]
+
+POOLING = [
+    pooling(0, 4, 4, 3, (2, 2), (2, 2)),
+    pooling(1, 1, 1, 1, (1, 1), (1, 1)),
+    *[pooling(2, 6, 8, c, (2, 2), (2, 2), ties=c == 16) for c in (1, 3, 15, 16, 17, 33)],
+    pooling(2, 7, 9, 5, (3, 2), (2, 3), padding="same", ties=True),
+    pooling(2, 7, 9, 17, (3, 3), (1, 1), padding="same"),  # windows overlap
+    pooling(2, 7, 9, 4, (2, 2), (3, 4), index=None),  # pixels that no window sees
+    pooling(2, 9, 8, 3, (3, 4), (2, 1), padding=(2, 1, 0, 3), ties=True),
+    pooling(1, 20, 18, 5, (17, 16), (2, 1), index=np.uint16),
+    pooling(1, 3, 2, 5, (5, 5), (1, 1), padding="valid"),  # nothing fits
+    pooling(9, 28, 28, 32, (2, 2), (2, 2)),
+    pooling(128, 28, 28, 32, (2, 2), (2, 2), bench=True),
+    global_pooling(0, 3, 3, 5),
+    global_pooling(1, 1, 1, 1),
+    *[global_pooling(3, 5, 4, c, index=c != 3, ties=c == 16) for c in (1, 3, 15, 16, 17, 33)],
+    global_pooling(64, 7, 7, 256, bench=True),
+]
+
+ELEMENTWISE = [
+    *[activation(size, kind="gelu", in_place=size % 2 == 0) for size in SIZES],
+    *[activation(5, 7, kind=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
+    *[activation(100_003, kind=kind, alpha=ALPHA.get(kind, 0.0), in_place=True) for kind in ("relu", "elu", "tanh")],
+    activation(3, 2, 5, 7, kind="sigmoid"),
+    *[activation(1 << 20, kind=kind, alpha=ALPHA.get(kind, 0.0), bench=True) for kind in ACTIVATIONS[1:]],
+    *[softmax(n, c, in_place=c % 2 == 0) for n, c in zip((0, 1, 3, 7, 5, 4, 3, 2), (5, 1, 2, 10, 15, 16, 17, 97))],
+    softmax(1000, 33, scale=20.0),
+    softmax(128, 1000, bench=True),
+    *[dropout(size, rate=0.4) for size in SIZES],
+    dropout(1000, rate=0.25, seed=0xFEDCBA9876543210, counter=(1 << 33) + 5, stream=9),
+    dropout(77, 13, rate=0.9, in_place=True, stream=2),
+    dropout(100_003, rate=0.5, counter=1),
+    dropout(50, rate=0.0),
+    dropout(1 << 20, rate=0.5, bench=True),
+    *[gather(9, (size,), 6) for size in SIZES],
+    *[gather(7, (3, 5), 11, dtype) for dtype in (np.uint8, np.int16, np.int64, np.float64, np.float16, np.bool_)],
+    gather(5, (), 17),
+    gather(3, (4,), 0),
+    gather(2000, (100,), 1000),
+    gather(4096, (784,), 1024, bench=True),
+]
+
+LABEL_LOSSES = ("sparse_softmax_cross_entropy", "sparse_cross_entropy")
+SMOOTHED_LOSSES = ("softmax_cross_entropy", "cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy")
+PLAIN_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
+LOSS_SHAPES = [(0, 3), (1, 1), (5, 2), (31, 10), (4, 15), (3, 16), (7, 17), (2, 97), (4000, 11)]
+
+LOSSES = [
+    *[loss(kernel, n, c) for kernel in (*LABEL_LOSSES, *SMOOTHED_LOSSES, *PLAIN_LOSSES) for n, c in LOSS_SHAPES],
+    *[loss(kernel, 9, 33, weights=False, scale=1.0) for kernel in (*LABEL_LOSSES, *SMOOTHED_LOSSES, *PLAIN_LOSSES)],
+    *[loss(kernel, 9, 7, in_place=True) for kernel in (*LABEL_LOSSES, *SMOOTHED_LOSSES, *PLAIN_LOSSES)],
+    *[loss(kernel, 9, 7, gradient=False) for kernel in (*LABEL_LOSSES, *SMOOTHED_LOSSES, *PLAIN_LOSSES)],
+    *[loss(kernel, 9, 7, label_smoothing=0.2) for kernel in SMOOTHED_LOSSES],
+    *[loss("huber", 9, 18, delta=delta) for delta in (0.3, 2.5)],
+    *[loss(kernel, 128, 1000, bench=True) for kernel in (*LABEL_LOSSES[:1], *SMOOTHED_LOSSES[:1])],
+    *[loss(kernel, 4096, 10, bench=True) for kernel in (*LABEL_LOSSES[:1], "sigmoid_cross_entropy", *PLAIN_LOSSES)],
+    *[penalty(size, l1=0.01, l2=0.02) for size in SIZES],
+    penalty(70, 300, l1=0.5, l2=0.0),
+    penalty(1 << 20, l1=0.01, l2=0.02, bench=True),
+    *[first_nonfinite(size) for size in SIZES],
+    *[first_nonfinite(101, at=at, value=v) for at in [(0,), (100,), (16, 31)] for v in (np.nan, np.inf, -np.inf)],
+    first_nonfinite(300, 301, at=(45_000, 77_777)),
+    first_nonfinite(1 << 20, bench=True),
+]
+
+MATCHES = ("sparse_categorical_matches", "categorical_matches", "absolute_error", "squared_error")
+METRICS = [
+    *[metric(kernel, n, c, weights=c != 10) for kernel in MATCHES for n, c in LOSS_SHAPES],
+    *[metric("top_k_matches", n, c, k=k) for n, c, k in [(0, 3, 1), (9, 5, 1), (31, 10, 3), (7, 17, 5), (5, 4, 4)]],
+    metric("top_k_matches", 3000, 33, k=2),
+    metric("top_k_matches", 40, 7, weights=False, k=2),
+    *[metric("binary_matches", *nc, threshold=0.5) for nc in [(0, 1), (33, 1), (9, 17), (3000, 10)]],
+    *[metric("binary_matches", 9, 17, threshold=threshold) for threshold in (-0.5, 1.0)],
+    metric("binary_matches", 20, 3, weights=False, threshold=0.5),
+    *[metric("confusion_counts", *nc, thresholds=(0.0, 0.5, 0.9)) for nc in [(0, 1), (33, 1), (9, 17), (3000, 10)]],
+    metric("confusion_counts", 200, 2, weights=False, thresholds=tuple(np.linspace(0.01, 0.99, 40).round(2))),
+    metric("sparse_categorical_matches", 4096, 10, weights=False, bench=True),
+]
+
+RULES = ("sgd_step", "adam_step", "rmsprop_step")
+SEED_MLP = ((1000, 128), (128,), (128, 64), (64,), (64, 10), (10,))
+OPTIMIZERS = [
+    *[optimizer(rule) for rule in RULES],
+    *[optimizer(rule, shapes=((size,),)) for rule in RULES for size in (1, 15, 16, 17, 33, 97)],
+    *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), momentum=0.9) for rule in ("sgd_step", "rmsprop_step")],
+    optimizer("adam_step", shapes=((100, 101), (7,), (30_000,)), first=1000),
+    *[optimizer(rule, first=50) for rule in ("adam_step", "rmsprop_step")],
+    *[optimizer(rule, weight_decay=0.1) for rule in RULES],
+    *[optimizer(rule, weight_decay=0.1, decoupled=True, tables=("decay", "lr_scale")) for rule in RULES],
+    *[optimizer(rule, tables=("l1", "l2")) for rule in RULES],
+    *[optimizer(rule, tables=("l1", "l2", "decay", "lr_scale"), weight_decay=0.01, clip_norm=1.5) for rule in RULES],
+    *[optimizer(rule, maximize=True, grad_scale=0.125) for rule in RULES],
+    *[optimizer(rule, clip_norm=2.0, clip_value=0.05) for rule in RULES],
+    *[optimizer(rule, clip_norm=1000.0) for rule in RULES],
+    *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), clip_norm=3.0) for rule in RULES],
+    optimizer("sgd_step", momentum=0.9),
+    optimizer("sgd_step", momentum=0.9, dampening=0.3),
+    optimizer("sgd_step", momentum=0.8, nesterov=True),
+    *[optimizer("sgd_step", momentum=0.8, nesterov=nesterov, lr_in_momentum=True) for nesterov in (False, True)],
+    optimizer("adam_step", beta1=0.8, beta2=0.95, eps=1e-3),
+    optimizer("adam_step", bias_correction=False),
+    *[optimizer("adam_step", eps_hat=True, eps=1e-2, amsgrad=amsgrad) for amsgrad in (False, True)],
+    *[optimizer("adam_step", amsgrad=True, beta2=0.5, bias_correction=correction) for correction in (False, True)],
+    *[optimizer("rmsprop_step", alpha=0.9, eps=1e-3, eps_inside_sqrt=inside) for inside in (False, True)],
+    *[optimizer("rmsprop_step", alpha=0.9, eps=0.1, centered=True, eps_inside_sqrt=inside) for inside in (False, True)],
+    *[optimizer("rmsprop_step", momentum=0.7, centered=True, eps=0.1, lr_in_momentum=keras) for keras in (False, True)],
+    *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
+    *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],
+    optimizer("sgd_step", ((4_000_000,),), steps=1, bench=True, momentum=0.9),
+    optimizer("adam_step", ((4_000_000,),), steps=1, bench=True, weight_decay=0.01, decoupled=True),
+]
+# fmt: on
+
+
+def _flat(rows):
+    return [case for row in rows for case in (row if isinstance(row, list) else [row])]
+
+
+CASES: list[Case] = _flat([*GEMM, *DENSE, *CONV, *DEPTHWISE, *POOLING, *ELEMENTWISE, *LOSSES, *METRICS, *OPTIMIZERS])
+BENCH: list[Case] = [case for case in CASES if case.bench]

@@ -1,0 +1,57 @@
+"""Arrays for a kernel call, laid where an access out of bounds shows: between guards, at addresses that no vector likes."""
+
+import numpy as np
+from case import map_arrays
+
+_GUARD = 64  # bytes before and after
+
+
+class Placed:
+    """A call's arguments, copied to where each array has guards around it and starts at an odd multiple of its item.
+
+    Guards and the gaps between rows that lie apart hold NaN (or a large number), so that what is read there shows in the
+    result, and `damage` tells whether something was written there.
+    """
+
+    def __init__(self, arguments, outputs, alias=None):
+        self.outputs = outputs
+        self._blocks = {}  # name of the argument -> [(block, array's view of it)]
+        self.arguments = {}
+        for name, value in arguments.items():
+            self._blocks[name] = []
+            self.arguments[name] = map_arrays(lambda a, name=name: self._place(name, a), value)
+        for output, source in (alias or {}).items():
+            self.arguments[output] = self.arguments[source]
+            self._blocks[output] = self._blocks.pop(source)
+        self._before = {name: [block.copy() for block, _ in blocks] for name, blocks in self._blocks.items()}
+
+    def _place(self, name, array):
+        item = array.dtype.itemsize
+        extent = item + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides)) if array.size else 0
+        block = np.full(_GUARD + item + extent + _GUARD, 0xFF, np.uint8)  # a float of these bytes is NaN
+        view = np.ndarray(array.shape, array.dtype, block.data, _GUARD + item, array.strides)
+        view[...] = array
+        self._blocks[name].append((block, view))
+        return view
+
+    def damage(self):
+        """What was written that should not have been: a sentence, or "" if nothing was."""
+        for name, blocks in self._blocks.items():
+            for (block, view), before in zip(blocks, self._before[name]):
+                found = block.copy()
+                if name in self.outputs:  # only the array itself may have changed
+                    inside = np.ndarray(view.shape, view.dtype, found.data, _GUARD + view.dtype.itemsize, view.strides)
+                    inside[...] = np.ndarray(
+                        view.shape, view.dtype, before.data, _GUARD + view.dtype.itemsize, view.strides
+                    )
+                if not np.array_equal(found, before):
+                    return f"{name}: bytes outside of the outputs were written"
+        return ""
+
+    def unchanged(self):
+        """Whether no byte of any argument has changed."""
+        return all(
+            np.array_equal(block, before)
+            for name, blocks in self._blocks.items()
+            for (block, _), before in zip(blocks, self._before[name])
+        )

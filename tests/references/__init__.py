@@ -1,0 +1,55 @@
+"""What every kernel computes, in float64 NumPy: straightforward, slow, and written apart from the kernels.
+
+A reference has its kernel's name and arguments and returns {output's name: array}. Given outputs are only read for what
+they held before, where a kernel adds to them.
+"""
+
+from .activations import activation_backward, activation_forward, softmax_backward, softmax_forward
+from .conv import conv2d_backward, conv2d_forward, depthwise_conv2d_backward, depthwise_conv2d_forward
+from .dense import dense_backward, dense_forward, gemm
+from .dropout import dropout, gather_rows
+from .losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    first_nonfinite,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    regularization_penalty,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from .metrics import (
+    absolute_error,
+    binary_matches,
+    categorical_matches,
+    confusion_counts,
+    sparse_categorical_matches,
+    squared_error,
+    top_k_matches,
+)
+from .optimizers import adam_step, rmsprop_step, sgd_step
+from .pool import (
+    average_pool2d_backward,
+    average_pool2d_forward,
+    global_average_pool_backward,
+    global_average_pool_forward,
+    global_max_pool_backward,
+    global_max_pool_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
+
+__all__ = [
+    "absolute_error", "activation_backward", "activation_forward", "adam_step", "average_pool2d_backward",
+    "average_pool2d_forward", "binary_cross_entropy", "binary_matches", "categorical_matches", "confusion_counts",
+    "conv2d_backward", "conv2d_forward", "cross_entropy", "dense_backward", "dense_forward",
+    "depthwise_conv2d_backward", "depthwise_conv2d_forward", "dropout", "first_nonfinite", "gather_rows", "gemm",
+    "global_average_pool_backward", "global_average_pool_forward", "global_max_pool_backward",
+    "global_max_pool_forward", "huber", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error",
+    "mean_squared_error", "regularization_penalty", "rmsprop_step", "sgd_step", "sigmoid_cross_entropy",
+    "softmax_backward", "softmax_cross_entropy", "softmax_forward", "sparse_categorical_matches",
+    "sparse_cross_entropy", "sparse_softmax_cross_entropy", "squared_error", "top_k_matches",
+]  # fmt: skip

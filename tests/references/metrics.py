@@ -1,0 +1,46 @@
+"""Metrics: state += (sum_i w_i * value_i, sum_i w_i)."""
+
+import numpy as np
+
+
+def _add(state, values, weights):
+    weights = np.ones(len(values)) if weights is None else weights
+    return {"state": state + np.array([(weights * values).sum(), weights.sum()])}
+
+
+def sparse_categorical_matches(pred, labels, weights, state):
+    return _add(state, pred.argmax(axis=1) == labels, weights)
+
+
+def categorical_matches(pred, targets, weights, state):
+    return _add(state, pred.argmax(axis=1) == targets.argmax(axis=1), weights)
+
+
+def top_k_matches(pred, labels, weights, k, state):
+    """A label counts if fewer than k classes have a larger score than its own."""
+    own = pred[np.arange(len(labels)), labels]
+    return _add(state, (pred > own[:, None]).sum(axis=1) < k, weights)
+
+
+def binary_matches(pred, targets, weights, threshold, state):
+    return _add(state, ((pred > threshold) == (targets > 0.5)).mean(axis=1), weights)
+
+
+def absolute_error(pred, targets, weights, state):
+    return _add(state, np.abs(pred - targets).mean(axis=1), weights)
+
+
+def squared_error(pred, targets, weights, state):
+    return _add(state, ((pred - targets) ** 2).mean(axis=1), weights)
+
+
+def confusion_counts(pred, targets, weights, thresholds, counts):
+    """Rows of the result: true positives, false positives, true negatives, false negatives."""
+    w = np.ones(len(pred)) if weights is None else weights
+    weight = np.broadcast_to(w[:, None], pred.shape)
+    result = counts.copy()
+    for column, threshold in enumerate(thresholds):
+        positive, truth = pred > threshold, targets > 0.5
+        cells = (positive & truth, positive & ~truth, ~positive & ~truth, ~positive & truth)
+        result[:, column] += [weight[cell].sum() for cell in cells]
+    return {"counts": result}

@@ -1,0 +1,86 @@
+"""Optimizers, tensor by tensor, over several steps: `grads` holds one list of gradients a step.
+
+Order: scale and sign of the gradient, regularizers, clipping by norm, clipping by value, weight decay, the rule.
+"""
+
+import numpy as np
+
+
+def _gradients(params, grads, l1, l2, common):
+    """The gradients of one step, after regularizers and clipping."""
+    sign = -1.0 if common.get("maximize") else 1.0
+    scale = sign * common.get("grad_scale", 1.0)
+    result = [scale * g + a * np.sign(p) + b * p for p, g, a, b in zip(params, grads, l1, l2)]
+    limit = common.get("clip_norm", 0.0)
+    if limit > 0:
+        squares = [(g**2).sum() for g in result]
+        if not common.get("clip_norm_per_tensor"):
+            squares = [sum(squares)] * len(result)
+        norms = np.sqrt(squares)
+        result = [g * (limit / norm if norm > limit else 1.0) for g, norm in zip(result, norms)]
+    limit = common.get("clip_value", 0.0)
+    return [np.clip(g, -limit, limit) if limit > 0 else g for g in result]
+
+
+def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr_scale=None, **common):
+    """Calls rule(p, g, slots, lr, t) -> p for each tensor in each step, after weight decay; slots change in place."""
+    count = len(params)
+    l1, l2 = (np.zeros(count) if value is None else value for value in (l1, l2))
+    decay, lr_scale = (np.ones(count) if value is None else value for value in (decay, lr_scale))
+    params, states = list(params), [list(slot) for slot in states]
+    for t, current in enumerate(grads, int(step[0])):
+        for i, g in enumerate(_gradients(params, current, l1, l2, common)):
+            p, rate, factor = params[i], lr[0] * lr_scale[i], common.get("weight_decay", 0.0) * decay[i]
+            if common.get("decoupled"):
+                p = p * (1 - rate * factor)
+            else:
+                g = g + factor * p
+            slots = [slot[i] for slot in states]
+            params[i] = rule(p, g, slots, rate, t)
+            for slot, value in zip(states, slots):
+                slot[i] = value
+    return {"params": params, "states": states}
+
+
+def sgd_step(params, grads, states, lr, step, momentum=0.0, dampening=0.0, nesterov=False, lr_in_momentum=False,
+             **rest):  # fmt: skip
+    def rule(p, g, slots, rate, t):
+        scaled = rate * g if lr_in_momentum else g
+        if momentum:
+            slots[0] = momentum * slots[0] + (1.0 if t == 1 else 1 - dampening) * scaled
+            scaled = scaled + momentum * slots[0] if nesterov else slots[0]
+        return p - scaled if lr_in_momentum else p - rate * scaled
+
+    return _run(rule, params, grads, states, lr, step, **rest)
+
+
+def adam_step(params, grads, states, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, bias_correction=True, eps_hat=False,
+              amsgrad=False, **rest):  # fmt: skip
+    def rule(p, g, slots, rate, t):
+        m = slots[0] = beta1 * slots[0] + (1 - beta1) * g
+        v = slots[1] = beta2 * slots[1] + (1 - beta2) * g**2
+        if amsgrad:
+            v = slots[2] = np.maximum(slots[2], v)
+        correction1, correction2 = (1 - beta1**t, 1 - beta2**t) if bias_correction else (1.0, 1.0)
+        if eps_hat:
+            return p - rate * np.sqrt(correction2) / correction1 * m / (np.sqrt(v) + eps)
+        return p - rate / correction1 * m / (np.sqrt(v / correction2) + eps)
+
+    return _run(rule, params, grads, states, lr, step, **rest)
+
+
+def rmsprop_step(params, grads, states, lr, step, alpha=0.99, eps=1e-8, momentum=0.0, centered=False,
+                 eps_inside_sqrt=False, lr_in_momentum=False, **rest):  # fmt: skip
+    def rule(p, g, slots, rate, t):
+        v = slots[0] = alpha * slots[0] + (1 - alpha) * g**2
+        if centered:
+            average = slots[1] = alpha * slots[1] + (1 - alpha) * g
+            v = v - average**2
+        update = g / (np.sqrt(v + eps) if eps_inside_sqrt else np.sqrt(v) + eps)
+        if lr_in_momentum:
+            update = rate * update
+        if momentum:
+            update = slots[-1] = momentum * slots[-1] + update
+        return p - update if lr_in_momentum else p - rate * update
+
+    return _run(rule, params, grads, states, lr, step, **rest)

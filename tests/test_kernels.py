@@ -1,0 +1,108 @@
+"""Every row of cases.py against its float64 reference: at every instruction set level, with 1, 2 and 3 threads."""
+
+import functools
+import re
+
+import numpy as np
+import pytest
+from case import arrays_in, map_arrays
+from cases import CASES
+from placement import Placed
+from references.activations import GRAD_FROM_INPUT
+from tolerances import difference
+
+from fastnn import _backend
+
+LEVELS = _backend.isa_levels()
+NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable"}
+
+
+@functools.lru_cache(maxsize=1)  # the levels of a row follow one another
+def prepared(case):
+    return case.arguments(), case.expected()
+
+
+def run(case, kernels, arguments, threads):
+    """Runs the row in guarded memory; returns {output: arrays}."""
+    kernels.set_num_threads(threads)
+    placed = Placed(arguments, case.outputs, case.alias)
+    returned = case.call(kernels, placed.arguments)()
+    assert not placed.damage(), f"{placed.damage()} with {threads} threads"
+    return {name: returned if name == "return" else placed.arguments[name] for name in case.outputs}
+
+
+def bits(outputs):
+    return [array.tobytes() for array in arrays_in(outputs)]
+
+
+@pytest.fixture(autouse=True)
+def _restored_threads():
+    yield
+    for level in LEVELS:
+        kernels = _backend.load_level(level)
+        kernels.set_num_threads(_backend.get_num_threads())
+
+
+@pytest.mark.parametrize("level", LEVELS)  # varies fastest
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_row(level, case):
+    kernels = _backend.load_level(level)
+    arguments, expected = prepared(case)
+    # Large rows are here for the benchmarks: two threads do.
+    for threads in (2,) if case.bench else (1, 2, 3):
+        outputs = run(case, kernels, arguments, threads)
+        for name in case.outputs:
+            pairs = zip(arrays_in(outputs[name]), arrays_in(expected[name]), strict=True)
+            if name == "return":
+                pairs = [(outputs[name], expected[name])]
+            for actual, wanted in pairs:
+                found = difference(actual, wanted, case.tolerance)
+                assert not found, f"{name} with {threads} threads: {found}"
+        if not case.bench:
+            assert bits(run(case, kernels, arguments, threads)) == bits(outputs), f"{threads} threads, run again"
+
+
+# ---- the table is whole
+
+
+def kernel_names():
+    kernels = _backend.load_level(LEVELS[-1])
+    return {
+        name for name in dir(kernels) if callable(getattr(kernels, name)) and not name.startswith("_")
+    } - NOT_KERNELS
+
+
+def parameters(kernel):
+    """{parameter: its default as text, or None}, from the signature that pybind11 writes into the docstring."""
+    signature = getattr(_backend.load_level(LEVELS[-1]), kernel).__doc__.splitlines()[0]
+    listed = re.search(r"\((.*)\)", signature)[1]
+    found = re.findall(r"(\w+): [^=,()]+(?:\[[^\]]*\])?(?: = ([^,]+|\([^)]*\)))?(?:, |$)", listed)
+    return {name: default or None for name, default in found}
+
+
+def test_every_kernel_has_a_row():
+    assert {case.kernel for case in CASES} == kernel_names()
+
+
+def test_row_names_are_unique():
+    names = [case.name for case in CASES]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("kernel", sorted(kernel_names()))
+def test_every_parameter_is_varied(kernel):
+    """An array that may be None is so in one row and not in another; an option takes two values or more."""
+    rows = [case for case in CASES if case.kernel == kernel]
+    for name in parameters(kernel):
+        if name == "table":
+            continue
+        values = {repr(case.options[name]) for case in rows if name in case.options}
+        arrays = [case.arguments().get(name) for case in rows if not case.bench and name not in case.options]
+        given = [array for array in arrays if array is not None]
+        assert len(values) > 1 or given or (len(values) == 1 and arrays), f"no row sets {name} away from its default"
+
+
+def test_activations_are_those_of_the_references():
+    kernels = _backend.load_level(LEVELS[-1])
+    by_number = {number: name for name, number in kernels.ACTIVATIONS.items()}
+    assert {by_number[number] for number in kernels.GRAD_FROM_INPUT} == set(GRAD_FROM_INPUT)

@@ -1,0 +1,130 @@
+"""Makers of rows, as in makers.py, for what training needs beside the layers: losses, metrics, optimizers, dropout."""
+
+import inspect
+
+import numpy as np
+import references
+from case import Case
+from makers import blank, label, normal
+from references.activations import softmax
+
+
+def _predictions_and_truth(rng, kernel, n, c):
+    """The first two arguments of a loss or metric, of the kind that their names say."""
+    first, second = list(inspect.signature(getattr(references, kernel)).parameters)[:2]
+    one_class = "binary" in kernel or kernel.startswith("sigmoid") or kernel == "confusion_counts"
+    if first == "probs" or kernel == "confusion_counts":
+        pred = rng.random((n, c)) if one_class else softmax(2 * rng.standard_normal((n, c)))
+    else:
+        pred = 3 * rng.standard_normal((n, c))
+    pred = pred.astype(np.float32)
+    if second == "labels":
+        truth = rng.integers(0, c, n, dtype=np.int32)
+    elif one_class:
+        truth = rng.integers(0, 2, (n, c)).astype(np.float32)
+    elif "categorical" in kernel or "entropy" in kernel:
+        truth = softmax(rng.standard_normal((n, c))).astype(np.float32)
+    else:
+        truth = normal(rng, n, c)
+        truth[::3] = pred[::3]  # errors of exactly 0
+    return {first: pred, second: truth}
+
+
+def loss(kernel, n, c, weights=True, gradient=True, in_place=False, bench=False, scale=0.25, **options):
+    """A row of a loss; the value is added to a loss that isn't 0."""
+    pred, _, _, dpred = list(inspect.signature(getattr(references, kernel)).parameters)[:4]
+
+    def make(rng):
+        arrays = _predictions_and_truth(rng, kernel, n, c)
+        w = rng.random(n).astype(np.float32) if weights else None
+        return {**arrays, "weights": w, dpred: blank(n, c) if gradient else None, "loss": np.array([1.5])}
+
+    name = label(n, c, weights=weights, gradient=gradient, in_place=in_place, scale=scale, **options)
+    alias = {dpred: pred} if in_place else {}
+    outputs = ("loss", dpred) if gradient else ("loss",)
+    return Case(kernel, name, make, outputs, "sum", {"scale": scale, **options}, alias, bench, flops=5 * n * c)
+
+
+def metric(kernel, n, c, weights=True, thresholds=None, bench=False, **options):
+    """A row of a metric; counts are added to some that aren't 0."""
+
+    def make(rng):
+        arrays = _predictions_and_truth(rng, kernel, n, c)
+        arrays["weights"] = rng.random(n).astype(np.float32) if weights else None
+        if thresholds:
+            arrays["thresholds"] = np.array(thresholds, np.float32)
+            return {**arrays, "counts": rng.random((4, len(thresholds)))}
+        return {**arrays, "state": np.array([2.5, 4.0])}
+
+    output = "counts" if thresholds else "state"
+    name = label(n, c, weights=weights, thresholds=thresholds, **options)
+    return Case(kernel, name, make, (output,), "sum", options, bench=bench, flops=n * c * len(thresholds or [1]))
+
+
+SLOTS = {
+    "sgd_step": lambda options: int(options.get("momentum", 0) > 0),
+    "adam_step": lambda options: 3 if options.get("amsgrad") else 2,
+    "rmsprop_step": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
+}
+MIXED = ((3,), (), (0,), (17, 5), (1, 33), (64,), (2, 3, 5, 7))  # tensor shapes, one of them empty
+
+
+def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=False, note=None, **options):
+    """A row of an optimizer: `steps` steps from step number `first` on, each with new gradients.
+
+    Args:
+        tables: which of l1, l2, decay and lr_scale vary from tensor to tensor.
+    """
+
+    def make(rng):
+        params = [normal(rng, *shape) for shape in shapes]
+        grads = [[normal(rng, *shape) for shape in shapes] for _ in range(steps)]
+        count = SLOTS[kernel](options)
+        states = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(count)]
+        if first > 1:
+            states = [[1 + rng.random(shape, np.float32) for shape in shapes] for _ in range(count)]
+        settings = {name: rng.random(len(shapes), np.float32) for name in tables}
+        step = np.array([first], np.int64)
+        return {"params": params, "grads": grads, "states": states, "lr": np.array([lr]), "step": step, **settings}
+
+    tensors = note or ("mixed" if shapes is MIXED else "_".join("x".join(map(str, shape)) for shape in shapes))
+    name = label(tensors=tensors, first=first if first > 1 else None, tables=tables or None, **options)
+    size = sum(int(np.prod(shape)) for shape in shapes)
+    return Case(kernel, name, make, ("params", "states"), "optimizer", options, bench=bench, flops=12 * size * steps)
+
+
+def penalty(*shape, l1, l2, bench=False):
+    options = {"l1": l1, "l2": l2}
+    return Case("regularization_penalty", label(*shape, **options),
+                lambda rng: {"param": normal(rng, *shape), "loss": np.array([0.5])}, ("loss",), "sum", options,
+                bench=bench, flops=4 * int(np.prod(shape)))  # fmt: skip
+
+
+def first_nonfinite(*shape, at=(), value=np.nan, bench=False):
+    """NaN or an infinity at some flat indices."""
+
+    def make(rng):
+        x = normal(rng, *shape)
+        x.reshape(-1)[list(at)] = value
+        return {"x": x}
+
+    return Case("first_nonfinite", label(*shape, at=at or None, value=value), make, ("return",), "exact", bench=bench)
+
+
+def gather(rows, row_shape, count, dtype=np.float32, bench=False):
+    def make(rng):
+        x = (100 * rng.standard_normal((rows, *row_shape))).astype(dtype)
+        return {"x": x, "index": rng.integers(0, max(rows, 1), count), "out": np.zeros((count, *row_shape), dtype)}
+
+    name = label(rows, *row_shape, count=count, dtype=np.dtype(dtype).name)
+    return Case("gather_rows", name, make, ("out",), "exact", bench=bench)
+
+
+def dropout(*shape, rate, seed=7, counter=3, stream=0, in_place=False, bench=False):
+    def make(rng):
+        return {"x": normal(rng, *shape), "y": blank(*shape), "state": np.array([seed, counter], np.uint64)}
+
+    options = {"rate": rate, "stream": stream}
+    name = label(*shape, seed=seed, counter=counter, in_place=in_place, **options)
+    alias = {"y": "x"} if in_place else {}
+    return Case("dropout", name, make, ("y",), "elementwise", options, alias, bench, flops=int(np.prod(shape)))
