@@ -1,0 +1,52 @@
+"""Every kernel as a function of plain NumPy arrays: what layers, losses and optimizers are made of, usable alone.
+
+Arrays are float32 and C-contiguous, images NHWC. Results are new arrays, except where a name ends in an underscore:
+those functions change their arguments in place. Nothing is converted: another dtype or layout is an error that says
+what is wanted.
+
+    from fastnn import functional as F
+
+    y = F.dense(x, kernel, bias, activation="relu")
+    F.adamw_([w, b], [dw, db], [m_w, m_b], [v_w, v_b], step=1, lr=1e-3)
+"""
+
+from fastnn.functional.activations import (
+    activation,
+    dropout,
+    elu,
+    gelu,
+    leaky_relu,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from fastnn.functional.images import (
+    average_pool2d,
+    conv2d,
+    depthwise_conv2d,
+    global_average_pool2d,
+    global_max_pool2d,
+    max_pool2d,
+)
+from fastnn.functional.linear import dense, gemm
+from fastnn.functional.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
+from fastnn.functional.updates import adam_, adamw_, rmsprop_, sgd_
+
+__all__ = ["activation", "adam_", "adamw_", "average_pool2d", "binary_cross_entropy", "conv2d", "cross_entropy"]
+__all__ += ["dense", "depthwise_conv2d", "dropout", "elu", "gelu", "gemm", "global_average_pool2d"]
+__all__ += ["global_max_pool2d", "huber", "leaky_relu", "max_pool2d", "mean_absolute_error", "mean_squared_error"]
+__all__ += ["relu", "rmsprop_", "sgd_", "sigmoid", "sigmoid_cross_entropy", "silu", "softmax"]
+__all__ += ["softmax_cross_entropy", "softplus", "sparse_cross_entropy", "sparse_softmax_cross_entropy", "tanh"]
