@@ -63,7 +63,7 @@ FNN_INLINE Vec to_float(VecInt n) { return __builtin_convertvector(n.v, NativeF3
 FNN_INLINE Vec abs(Vec x) { return (NativeF32)((NativeI32)x.v & 0x7fffffff); }
 FNN_INLINE Vec sqrt(Vec x) {
 #if defined(__AVX512F__)
-  return (NativeF32)_mm512_sqrt_ps((__m512)x.v);
+  return (NativeF32)_mm512_maskz_sqrt_ps(0xffff, (__m512)x.v);  // the plain form warns in GCC 12
 #elif defined(__AVX2__)
   return (NativeF32)_mm256_sqrt_ps((__m256)x.v);
 #elif defined(__x86_64__)

@@ -1,0 +1,79 @@
+// Losses: value and gradient in one pass over a row.
+//
+//   loss += scale * sum_i weights[i] * l_i          gradient = scale * weights[i] * dl_i / dpred
+//
+// Sums are in float64, added up in the order of the threads' ranks. `weights` and `gradient` may be null; the gradient
+// may lie where the predictions are.
+#pragma once
+#include <cstdint>
+
+#include "base/kernel.h"
+#include "cpu/lanes.h"
+#include "math/losses.h"
+
+namespace fnn::cpu {
+
+struct LossArguments {
+  const float* pred;
+  const float* weights;
+  float* gradient;
+  double* loss;
+  std::int64_t rows, cols;
+  double scale;
+  double* weight_total = nullptr;  // += sum_i weights[i], for metrics
+
+  double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
+  float gradient_scale(std::int64_t row) const { return static_cast<float>(scale * weight(row)); }
+};
+
+struct LossKernel : Kernel, LossArguments {
+  explicit LossKernel(const LossArguments& arguments) : LossArguments(arguments) {}
+  Scratch scratch(int threads) const { return sums_scratch<2>(threads); }
+  std::int64_t work() const { return 8 * rows * cols; }
+};
+
+// l = -log softmax(logits)[label]
+struct SparseSoftmaxCrossEntropy : LossKernel {
+  const std::int32_t* labels;
+  SparseSoftmaxCrossEntropy(const LossArguments& arguments, const std::int32_t* labels)
+      : LossKernel(arguments), labels(labels) {}
+  void operator()(const Worker& worker) const;
+};
+
+// l = -sum_j t_j log softmax(logits)[j], t smoothed: t (1 - smoothing) + smoothing / cols
+struct SoftmaxCrossEntropy : LossKernel {
+  const float* targets;
+  float smoothing;
+  SoftmaxCrossEntropy(const LossArguments& arguments, const float* targets, float smoothing)
+      : LossKernel(arguments), targets(targets), smoothing(smoothing) {}
+  void operator()(const Worker& worker) const;
+};
+
+// l = -log q[label], q = p / sum(p), clipped
+struct SparseCrossEntropy : LossKernel {
+  const std::int32_t* labels;
+  SparseCrossEntropy(const LossArguments& arguments, const std::int32_t* labels)
+      : LossKernel(arguments), labels(labels) {}
+  void operator()(const Worker& worker) const;
+};
+
+// l = -sum_j t_j log q[j], q as above, t smoothed
+struct CrossEntropy : LossKernel {
+  const float* targets;
+  float smoothing;
+  CrossEntropy(const LossArguments& arguments, const float* targets, float smoothing)
+      : LossKernel(arguments), targets(targets), smoothing(smoothing) {}
+  void operator()(const Worker& worker) const;
+};
+
+// l = mean_j term(pred_j, t_j)
+template <class Term>
+struct MeanLoss : LossKernel {
+  const float* targets;
+  Term term;
+  MeanLoss(const LossArguments& arguments, const float* targets, Term term)
+      : LossKernel(arguments), targets(targets), term(term) {}
+  void operator()(const Worker& worker) const;
+};
+
+}  // namespace fnn::cpu

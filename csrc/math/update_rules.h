@@ -1,0 +1,120 @@
+// Update rules of the optimizers. A rule holds the hyperparameters; `at(lr, t)` makes the numbers of step t (from 1),
+// in float64, as a functor that maps parameter p, gradient g and the state slots of one element to the new p and state.
+//
+// The functor is a template over T: float on host and device, a vector of floats in the CPU's loops. Regularisation,
+// clipping and weight decay are the caller's: g comes in with them.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "base/macros.h"
+#include "math/numeric.h"
+
+namespace fnn {
+
+// p -= lr g. As all rules: kSlots arrays of state.
+struct SgdRule {
+  static constexpr int kSlots = 0;
+  struct Step {
+    float lr;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* /*slots*/) const {
+      return p - T(lr) * g;
+    }
+  };
+  Step at(double lr, std::int64_t /*t*/) const { return {static_cast<float>(lr)}; }
+};
+
+// buf = momentum buf + (1 - dampening) g, without dampening in the first step;
+// p -= lr buf, or lr (g + momentum buf) with nesterov (Sutskever et al. 2013).
+// lr_in_momentum: the buffer holds lr g (Keras), which differs where lr changes.
+struct MomentumRule {
+  static constexpr int kSlots = 1;
+  double momentum, dampening;
+  bool nesterov, lr_in_momentum;
+  struct Step {
+    float momentum, gain, buffer_factor, gradient_factor;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
+      slots[0] = T(momentum) * slots[0] + T(gain) * g;
+      return p - (T(buffer_factor) * slots[0] + T(gradient_factor) * g);
+    }
+  };
+  Step at(double lr, std::int64_t t) const {
+    const double gain = t == 1 ? 1.0 : 1.0 - dampening;
+    const double outer = lr_in_momentum ? 1.0 : lr;
+    return {static_cast<float>(momentum), static_cast<float>(lr_in_momentum ? lr * gain : gain),
+            static_cast<float>(nesterov ? outer * momentum : outer), static_cast<float>(nesterov ? lr : 0.0)};
+  }
+};
+
+// m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
+// (Kingma & Ba 2015, algorithm 1). eps_hat: eps is added to sqrt(v) and not to the corrected root (their section 2;
+// Keras). kAmsgrad: the largest v so far in place of v (Reddi et al. 2018; without correction of v in the maximum, as
+// torch and Keras).
+template <bool kAmsgrad>
+struct AdamRule {
+  static constexpr int kSlots = kAmsgrad ? 3 : 2;
+  double beta1, beta2, eps;
+  bool bias_correction, eps_hat;
+  struct Step {
+    float beta1, rest1, beta2, rest2, step_size, root_factor, eps;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
+      const T m = slots[0] = T(beta1) * slots[0] + T(rest1) * g;
+      T v = slots[1] = T(beta2) * slots[1] + T(rest2) * g * g;
+      if constexpr (kAmsgrad) v = slots[2] = max(v, slots[2]);
+      return p - T(step_size) * m / (sqrt(v) * T(root_factor) + T(eps));
+    }
+  };
+  Step at(double lr, std::int64_t t) const {
+    const double steps = static_cast<double>(t);
+    const double correction1 = bias_correction ? 1.0 - std::pow(beta1, steps) : 1.0;
+    const double root2 = bias_correction ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
+    const double scale =
+        eps_hat ? root2 : 1.0;  // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
+    return {static_cast<float>(beta1),
+            static_cast<float>(1.0 - beta1),
+            static_cast<float>(beta2),
+            static_cast<float>(1.0 - beta2),
+            static_cast<float>(lr * scale / correction1),
+            static_cast<float>(scale / root2),
+            static_cast<float>(eps)};
+  }
+};
+
+// v = alpha v + (1 - alpha) g^2; d = v, kCentered: v - a^2 with a = alpha a + (1 - alpha) g (Graves 2013, equations
+// 38-41); u = g / (sqrt(d) + eps), or g / sqrt(d + eps) with eps_inside_sqrt (Keras); p -= lr u, kMomentum: buf =
+// momentum buf + u, p -= lr buf, the buffer holding lr u with lr_in_momentum (Keras).
+template <bool kCentered, bool kMomentum>
+struct RmspropRule {
+  static constexpr int kSlots = 1 + kCentered + kMomentum;
+  double alpha, eps, momentum;
+  bool eps_inside_sqrt, lr_in_momentum;
+  struct Step {
+    float alpha, rest, eps_inside, eps_outside, momentum, gain, step_size;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
+      T d = slots[0] = T(alpha) * slots[0] + T(rest) * g * g;
+      if constexpr (kCentered) {
+        const T a = slots[1] = T(alpha) * slots[1] + T(rest) * g;
+        d = max(d - a * a, T(0.f));  // rounding can bring a variance of 0 below 0
+      }
+      T u = g / (sqrt(d + T(eps_inside)) + T(eps_outside));
+      if constexpr (kMomentum) u = slots[kSlots - 1] = T(momentum) * slots[kSlots - 1] + T(gain) * u;
+      return p - T(step_size) * u;
+    }
+  };
+  Step at(double lr, std::int64_t /*t*/) const {
+    const bool inner = kMomentum && lr_in_momentum;
+    return {static_cast<float>(alpha),
+            static_cast<float>(1.0 - alpha),
+            static_cast<float>(eps_inside_sqrt ? eps : 0.0),
+            static_cast<float>(eps_inside_sqrt ? 0.0 : eps),
+            static_cast<float>(momentum),
+            static_cast<float>(inner ? lr : 1.0),
+            static_cast<float>(inner ? 1.0 : lr)};
+  }
+};
+
+}  // namespace fnn
