@@ -1,0 +1,20 @@
+// Rows of an array, picked by number.
+#pragma once
+#include <cstdint>
+
+#include "base/kernel.h"
+
+namespace fnn::cpu {
+
+// out[i] = x[index[i]] for rows of row_bytes bytes; every index is in range.
+struct GatherRows : Kernel {
+  const char* x;
+  const std::int64_t* index;
+  char* out;
+  std::int64_t count, row_bytes;
+
+  std::int64_t work() const { return count * (row_bytes / 4 + 4); }
+  void operator()(const Worker& worker) const;
+};
+
+}  // namespace fnn::cpu
