@@ -69,7 +69,9 @@ class Targets:
 
 
 def is_array_like(x: Any) -> bool:
-    """Whether x is data itself rather than an iterable of batches."""
+    """Whether x is data itself rather than an iterable of batches; a list of tuples is one of batches."""
+    if isinstance(x, list) and x and isinstance(x[0], tuple):
+        return False
     return isinstance(x, (np.ndarray, list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
 
 
@@ -85,7 +87,10 @@ def convert_x(x: Any, sample_shape: Shape | None, function: str) -> np.ndarray:
         TypeError: x isn't an array of numbers.
         ValueError: x is empty, or its samples have another shape.
     """
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # lists of different lengths
+        fail(function, "x", "an array of numbers", f"what NumPy can't make one of: {error}")
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         fail(function, "x", "an array of numbers", f"dtype {array.dtype}", error=TypeError)
     if sample_shape is not None and array.shape[1:] != sample_shape:

@@ -1,5 +1,6 @@
 """``compile``: from names to the objects of a training step, as soon as the shapes are known."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -82,11 +83,22 @@ class Compilable:
         for name in names:
             if names.count(name) > 1:
                 fail("compile", "metrics", "of different names", repr(name), "Give one of them name=.")
+        self._warn_of_softmax()
         flat = self._flatten()
         self.optimizer.build(flat.trainable, flat.value, flat.grad)
         flags = [False] * len(plain) + [True] * len(weighted)
         self._step = Step(self, self.loss, self.metrics, flags, self.accumulate_steps)
         return self._step
+
+    def _warn_of_softmax(self) -> None:
+        last = self.layers[-1]
+        activation = getattr(getattr(last, "rule", None), "name", None)
+        if self.loss.from_logits and activation is not None and activation == self.loss.activation:
+            warnings.warn(
+                f"compile: loss has from_logits=True, but the last layer ({last.name}) ends in {activation}. "
+                "Leave one of them out.",
+                stacklevel=4,
+            )
 
     def _forget_compiled(self) -> None:
         self._step = None

@@ -113,7 +113,7 @@ class Trainer(Compilable):
         harm."""
         if steps is not None:
             steps = _check.integer(function, "the number of steps", steps, 1)
-        if not is_array_like(x) or (y is None and isinstance(x, (list, tuple))):
+        if not is_array_like(x):
             return self._stream(function, x, y, sample_weight, batch_size, steps, class_weight)
         size = _BATCH_SIZE if batch_size is None else _check.integer(function, "batch_size", batch_size, 1)
         step = self._ready(function, self._sample_shape or convert_x(x, None, function).shape[1:])
@@ -133,18 +133,18 @@ class Trainer(Compilable):
     def _stream(
         self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, steps: int | None, class_weight: Any
     ) -> StreamBatches:
-        for argument, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
-            if value is not None:
-                fail(function, argument, "None where x is an iterable of batches", _check.describe(value))
-
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
             step = self._ready(function, self._sample_shape or convert_x(bx, None, function).shape[1:])
             assert self._sample_shape is not None
             return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight)
 
+        source = StreamBatches(x, convert, steps, function)
+        for argument, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
+            if value is not None:
+                fail(function, argument, "None where x is an iterable of batches", _check.describe(value))
         if self.optimizer is None:
             fail(function, "the model", "compiled", "one that isn't", "Call model.compile(optimizer, loss) first.")
-        return StreamBatches(x, convert, steps, function)
+        return source
 
     def evaluate(
         self,
