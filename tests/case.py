@@ -14,7 +14,7 @@ Arguments = dict[str, Any]  # argument's name -> array, None, or (optimizers) ne
 _SETTINGS = ("l1", "l2", "decay", "lr_scale")  # what a TensorTable takes beside the tensors
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One kernel call: at one shape, with its parameters. The same row is a test and, with `bench`, a benchmark.
 

@@ -103,7 +103,6 @@ POOLING = [
     pooling(2, 7, 9, 4, (2, 2), (3, 4), index=None),  # pixels that no window sees
     pooling(2, 9, 8, 3, (3, 4), (2, 1), padding=(2, 1, 0, 3), ties=True),
     pooling(1, 20, 18, 5, (17, 16), (2, 1), index=np.uint16),
-    pooling(1, 3, 2, 5, (5, 5), (1, 1), padding="valid"),  # nothing fits
     pooling(9, 28, 28, 32, (2, 2), (2, 2)),
     pooling(128, 28, 28, 32, (2, 2), (2, 2), bench=True),
     global_pooling(0, 3, 3, 5),
@@ -187,6 +186,8 @@ OPTIMIZERS = [
     *[optimizer(rule, maximize=True, grad_scale=0.125) for rule in RULES],
     *[optimizer(rule, clip_norm=2.0, clip_value=0.05) for rule in RULES],
     *[optimizer(rule, clip_norm=1000.0) for rule in RULES],
+    *[optimizer(rule, clip_norm=1.5, clip_norm_per_tensor=True, tables=("l2",)) for rule in RULES],
+    *[optimizer(rule, shapes=((40_000,), (7,)), clip_norm=1.5, clip_norm_per_tensor=True) for rule in RULES],
     *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), clip_norm=3.0) for rule in RULES],
     optimizer("sgd_step", momentum=0.9),
     optimizer("sgd_step", momentum=0.9, dampening=0.3),

@@ -8,7 +8,7 @@ from references.conv import output_size, same_padding
 
 
 def normal(rng, *shape):
-    return rng.standard_normal(shape).astype(np.float32)
+    return np.asarray(rng.standard_normal(shape), np.float32)
 
 
 def blank(*shape, dtype=np.float32):
@@ -22,17 +22,17 @@ def rows_apart(rng, rows, columns, gap):
 
 
 DEFAULTS = {"strides": (1, 1), "dilations": (1, 1), "groups": 1, "activation": "linear", "alpha": 0.0}
+DEFAULTS |= {"bias_correction": True}
 
 
 def label(*shape, **options):
-    """The part of a row's name in brackets: sizes, then what isn't None, False or the default."""
+    """The part of a row's name in brackets: sizes, then the options that aren't None, False or their default."""
     words = ["x".join(map(str, shape))] if shape else []
     for key, value in options.items():
-        if value is True:
-            words.append(key)
-        elif value is not None and value is not False and value != DEFAULTS.get(key):
-            text = "_".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
-            words.append(f"{key}={text}")
+        if value is None or value is False and key not in DEFAULTS or key in DEFAULTS and value == DEFAULTS[key]:
+            continue
+        text = "_".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        words.append(key if value is True else f"{key}={text}")
     return "-".join(words)
 
 
@@ -42,6 +42,7 @@ def gemm(m, n, k, gap=0, bias=False, bench=False, **options):
     def make(rng):
         a = rows_apart(rng, *((k, m) if transpose_a else (m, k)), gap)
         b = rows_apart(rng, *((n, k) if transpose_b else (k, n)), 2 * gap)
+        b *= np.float32(max(k, 1) ** -0.5)  # results of size 1, where activations bend
         c = rows_apart(rng, m, n, 3 * gap)
         if not options.get("accumulate"):
             c[...] = np.nan
@@ -63,10 +64,11 @@ def layer(family, sizes, shapes, options, flops, bench=False, bias=True, keep_z=
     """
     x, w, y = shapes["x"], shapes["w"], shapes["y"]
     activation, alpha = options.get("activation", "linear"), options.get("alpha", 0.0)
+    size = np.float32(max(np.prod(w[:-1]), 1) ** -0.5)  # of the weights: results of size 1, where activations bend
 
     def forward(rng):
         b, z = normal(rng, y[-1]) if bias else None, blank(*y) if keep_z else None
-        return {"x": normal(rng, *x), "w": normal(rng, *w), "b": b, "y": blank(*y), "z": z}
+        return {"x": normal(rng, *x), "w": size * normal(rng, *w), "b": b, "y": blank(*y), "z": z}
 
     def backward(rng):
         saved = saved_for_backward(rng.standard_normal(y), activation, alpha)
@@ -201,7 +203,7 @@ def activation(*shape, kind, alpha=0.0, in_place=False, bench=False):
     return [
         Case("activation_forward", name, lambda rng: {"x": 2 * normal(rng, *shape), "y": blank(*shape)}, ("y",),
              "elementwise", options, {"y": "x"} if in_place else {}, bench, flops=count),
-        Case("activation_backward", name, backward, ("dx",), "elementwise", options, {"dx": "dy"} if in_place else {},
+        Case("activation_backward", name, backward, ("dx",), "derivative", options, {"dx": "dy"} if in_place else {},
              bench, flops=count),
     ]  # fmt: skip
 

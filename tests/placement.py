@@ -1,4 +1,4 @@
-"""Arrays for a kernel call, laid where an access out of bounds shows: between guards, at addresses that no vector likes."""
+"""Arrays for a kernel call, laid where an access out of bounds shows: between guards, at awkward addresses."""
 
 import numpy as np
 from case import map_arrays
@@ -7,10 +7,10 @@ _GUARD = 64  # bytes before and after
 
 
 class Placed:
-    """A call's arguments, copied to where each array has guards around it and starts at an odd multiple of its item.
+    """A call's arguments, copied: each array has guards around it and starts at an odd multiple of its item size.
 
-    Guards and the gaps between rows that lie apart hold NaN (or a large number), so that what is read there shows in the
-    result, and `damage` tells whether something was written there.
+    Guards and the gaps between rows that lie apart hold NaN (or -1, or the largest number), so that what is read there
+    shows in the result, and `damage` tells whether something was written there.
     """
 
     def __init__(self, arguments, outputs, alias=None):

@@ -3,9 +3,8 @@
 import functools
 import re
 
-import numpy as np
 import pytest
-from case import arrays_in, map_arrays
+from case import arrays_in
 from cases import CASES
 from placement import Placed
 from references.activations import GRAD_FROM_INPUT

@@ -82,7 +82,7 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=
         count = SLOTS[kernel](options)
         states = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(count)]
         if first > 1:
-            states = [[1 + rng.random(shape, np.float32) for shape in shapes] for _ in range(count)]
+            states = [[np.asarray(1 + rng.random(shape), np.float32) for shape in shapes] for _ in range(count)]
         settings = {name: rng.random(len(shapes), np.float32) for name in tables}
         step = np.array([first], np.int64)
         return {"params": params, "grads": grads, "states": states, "lr": np.array([lr]), "step": step, **settings}

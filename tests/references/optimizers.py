@@ -36,9 +36,9 @@ def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr
             else:
                 g = g + factor * p
             slots = [slot[i] for slot in states]
-            params[i] = rule(p, g, slots, rate, t)
+            params[i] = np.asarray(rule(p, g, slots, rate, t))
             for slot, value in zip(states, slots):
-                slot[i] = value
+                slot[i] = np.asarray(value)
     return {"params": params, "states": states}
 
 
