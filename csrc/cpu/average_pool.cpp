@@ -17,51 +17,72 @@ FNN_INLINE void average_pixel(const float* x, std::int64_t row_stride, std::int6
   });
 }
 
-// All channels of one pixel of dx: its part of dy of the windows [rows) x [cols) above it.
-FNN_INLINE void spread_pixel(const Pooling& s, const float* dy, Range rows, Range cols, float* dx) {
+// What the backward pass knows of the axes: the windows above each column of pixels, and the share of its windows'
+// gradients that a pixel gets, a product of one factor for the window's row and one for its column.
+struct Spread {
+  Range* above;
+  float *row_scale, *col_scale;
+
+  static std::size_t bytes(const Pooling& s) {
+    return static_cast<std::size_t>(s.cols.size) * sizeof(Range) +
+           static_cast<std::size_t>(s.rows.windows + s.cols.windows) * sizeof(float);
+  }
+  Spread(const Pooling& s, Range* memory) : above(memory) {
+    row_scale = reinterpret_cast<float*>(above + s.cols.size);
+    col_scale = row_scale + s.rows.windows;
+    for (std::int64_t i = 0; i < s.cols.size; ++i) above[i] = s.cols.covering(i);
+    for (std::int64_t i = 0; i < s.rows.windows; ++i) row_scale[i] = 1.f / static_cast<float>(s.rows.taps(i).size());
+    for (std::int64_t i = 0; i < s.cols.windows; ++i) col_scale[i] = 1.f / static_cast<float>(s.cols.taps(i).size());
+  }
+};
+
+// A row of dx: each pixel's part of dy of the windows [rows) x [above[pixel]) above it.
+void spread_row(Pooling s, const Spread& spread, const float* dy, Range rows, float* dx) {
   const std::int64_t channels = s.channels, row_stride = s.output_row();
-  for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-    Vec sum(0.f);
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      const std::int64_t height = s.rows.taps(row).size();
-      for (std::int64_t col = cols.begin; col < cols.end; ++col) {
-        const Vec scale(1.f / static_cast<float>(height * s.cols.taps(col).size()));
-        sum += scale * load(dy + row * row_stride + col * channels + c, lanes);
+  for (std::int64_t pixel = 0; pixel < s.cols.size; ++pixel, dx += channels) {
+    const Range above = spread.above[pixel];
+    for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+      Vec sum(0.f);
+      for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+        const float* p = dy + row * row_stride + c;
+        Vec part(0.f);
+        for (std::int64_t col = above.begin; col < above.end; ++col) {
+          part += Vec(spread.col_scale[col]) * load(p + col * channels, lanes);
+        }
+        sum += Vec(spread.row_scale[row]) * part;
       }
-    }
-    store(dx + c, sum, lanes);
-  });
+      store(dx + c, sum, lanes);
+    });
+  }
 }
 
 }  // namespace
 
 void AveragePoolForward::operator()(const Worker& worker) const {
+  const Pooling s = shape;  // a copy, which the stores cannot change in the compiler's eyes
   Range* cols = worker.scratch<Range>();
-  for (std::int64_t col = 0; col < shape.cols.windows; ++col) cols[col] = shape.cols.taps(col);
-  const Range mine = share(shape.images * shape.rows.windows, worker.rank, worker.size);
+  for (std::int64_t col = 0; col < s.cols.windows; ++col) cols[col] = s.cols.taps(col);
+  const Range mine = share(s.images * s.rows.windows, worker.rank, worker.size);
   for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-    const std::int64_t image = unit / shape.rows.windows, row = unit % shape.rows.windows;
-    const float* in = x + (image * shape.rows.size + shape.rows.start(row)) * shape.input_row();
-    float* out = y + unit * shape.output_row();
-    for (std::int64_t col = 0; col < shape.cols.windows; ++col) {
-      average_pixel(in + shape.cols.start(col) * shape.channels, shape.input_row(), shape.channels,
-                    shape.rows.taps(row), cols[col], out + col * shape.channels);
+    const std::int64_t image = unit / s.rows.windows, row = unit % s.rows.windows;
+    const Range rows = s.rows.taps(row);
+    const float* in = x + (image * s.rows.size + s.rows.start(row)) * s.input_row();
+    float* out = y + unit * s.output_row();
+    for (std::int64_t col = 0; col < s.cols.windows; ++col, out += s.channels) {
+      average_pixel(in + s.cols.start(col) * s.channels, s.input_row(), s.channels, rows, cols[col], out);
     }
   }
 }
 
+Scratch AveragePoolBackward::scratch(int /*threads*/) const { return {0, Spread::bytes(shape)}; }
+
 void AveragePoolBackward::operator()(const Worker& worker) const {
-  Range* cols = worker.scratch<Range>();
-  for (std::int64_t col = 0; col < shape.cols.size; ++col) cols[col] = shape.cols.covering(col);
-  const Range mine = share(shape.images * shape.rows.size, worker.rank, worker.size);
+  const Pooling s = shape;
+  const Spread spread(s, worker.scratch<Range>());
+  const Range mine = share(s.images * s.rows.size, worker.rank, worker.size);
   for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-    const std::int64_t image = unit / shape.rows.size;
-    const float* windows = dy + image * shape.rows.windows * shape.output_row();
-    const Range rows = shape.rows.covering(unit % shape.rows.size);
-    float* out = dx + unit * shape.input_row();
-    for (std::int64_t col = 0; col < shape.cols.size; ++col) {
-      spread_pixel(shape, windows, rows, cols[col], out + col * shape.channels);
-    }
+    const float* windows = dy + unit / s.rows.size * s.rows.windows * s.output_row();
+    spread_row(s, spread, windows, s.rows.covering(unit % s.rows.size), dx + unit * s.input_row());
   }
 }
 

@@ -1,4 +1,6 @@
 #include <cmath>
+#include <cstring>
+#include <type_traits>
 
 #include "cpu/lanes.h"
 #include "cpu/pool.h"
@@ -48,18 +50,18 @@ FNN_INLINE void pool_pixel(const float* x, std::int64_t row_stride, std::int64_t
 
 template <class Index>
 void pool_row(const MaxPoolForward& k, std::int64_t unit, const Range* cols) {
-  const Pooling& s = k.shape;
+  const Pooling s = k.shape;  // a copy, which the stores cannot change in the compiler's eyes
   const std::int64_t image = unit / s.rows.windows, row = unit % s.rows.windows;
   const std::int64_t channels = s.channels, row_stride = s.input_row(), window = s.cols.window;
   const Range rows = s.rows.taps(row);
-  const float* x = k.x + (image * s.rows.size + s.rows.start(row)) * row_stride;
   const bool square = s.rows.window == window && rows.size() == window;
-  for (std::int64_t col = 0; col < s.cols.windows; ++col) {
+  const float* x = k.x + (image * s.rows.size + s.rows.start(row)) * row_stride;
+  float* y = k.y + unit * s.output_row();
+  Index* index = static_cast<Index*>(k.index);
+  if constexpr (!std::is_same_v<Index, NoIndex>) index += unit * s.output_row();
+  for (std::int64_t col = 0; col < s.cols.windows; ++col, y += channels) {
     const Range taps = cols[col];
     const float* first = x + s.cols.start(col) * channels;
-    const std::int64_t at = unit * s.output_row() + col * channels;
-    float* y = k.y + at;
-    Index* index = static_cast<Index*>(k.index) + (std::is_same_v<Index, NoIndex> ? 0 : at);
     const bool whole = square && taps.size() == window;
     if (whole && window == 2) {
       pool_pixel(first, row_stride, channels, FixedTaps<2>{}, y, index);
@@ -69,6 +71,7 @@ void pool_row(const MaxPoolForward& k, std::int64_t unit, const Range* cols) {
       const Taps<std::int64_t> inside = {rows.begin, rows.end, taps.begin, taps.end, window};
       pool_pixel(first, row_stride, channels, inside, y, index);
     }
+    if constexpr (!std::is_same_v<Index, NoIndex>) index += channels;
   }
 }
 
@@ -80,50 +83,75 @@ void pool_rows(const MaxPoolForward& k, const Worker& worker) {
   for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) pool_row<Index>(k, unit, cols);
 }
 
-// All channels of one pixel of dx: what the windows [rows) x [cols) above it send, each if this pixel won.
+FNN_INLINE NativeI32 broadcast(std::int64_t position) { return static_cast<std::int32_t>(position) + NativeI32{}; }
+
+FNN_INLINE void clear(float* begin, float* end) {
+  if (begin < end) std::memset(begin, 0, static_cast<std::size_t>(end - begin) * sizeof(float));
+}
+
+// A row of dx below one row of windows that do not overlap, of which it is row `tap`: each window is read once.
 template <class Index>
-FNN_INLINE void collect_pixel(const Pooling& s, const float* dy, const Index* index, Range rows, Range cols,
-                              std::int64_t pixel_row, std::int64_t pixel_col, float* dx) {
-  const std::int64_t channels = s.channels, row_stride = s.output_row();
-  const auto position = [&](std::int64_t row, std::int64_t col) {
-    const std::int64_t at = (pixel_row - s.rows.start(row)) * s.cols.window + pixel_col - s.cols.start(col);
-    return static_cast<std::int32_t>(at) + NativeI32{};
-  };
-  if (rows.size() * cols.size() == 1) {  // windows that do not overlap
-    const NativeI32 here = position(rows.begin, cols.begin);
-    const std::int64_t at = rows.begin * row_stride + cols.begin * channels;
+void route_row(Pooling s, const float* dy, const Index* index, std::int64_t tap, float* dx) {
+  const std::int64_t channels = s.channels, window = s.cols.window;
+  std::int64_t written = 0;
+  for (std::int64_t col = 0; col < s.cols.windows; ++col, dy += channels, index += channels) {
+    const std::int64_t start = s.cols.start(col);
+    const std::int64_t begin = std::max<std::int64_t>(0, start), end = std::min(s.cols.size, start + window);
+    clear(dx + written * channels, dx + begin * channels);
     for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-      const VecInt won{load_index(index + at + c, lanes).v == here};
-      store(dx + c, select(won, load(dy + at + c, lanes), Vec(0.f)), lanes);
-    });
-    return;
-  }
-  for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
-    Vec sum(0.f);
-    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
-      for (std::int64_t col = cols.begin; col < cols.end; ++col) {
-        const std::int64_t at = row * row_stride + col * channels + c;
-        const VecInt won{load_index(index + at, lanes).v == position(row, col)};
-        sum += select(won, load(dy + at, lanes), Vec(0.f));
+      const VecInt winner = load_index(index + c, lanes);
+      const Vec grad = load(dy + c, lanes);
+      NativeI32 position = broadcast(tap * window + begin - start);
+      for (float* p = dx + begin * channels + c; p < dx + end * channels; p += channels, position += 1) {
+        store(p, select(VecInt{winner.v == position}, grad, Vec(0.f)), lanes);
       }
-    }
-    store(dx + c, sum, lanes);
-  });
+    });
+    written = end;
+  }
+  clear(dx + written * channels, dx + s.cols.size * channels);
+}
+
+// A row of dx below any windows: each pixel sums what the windows [rows) x [cols[pixel]) above it send, if it won.
+template <class Index>
+void collect_row(Pooling s, const float* dy, const Index* index, Range rows, std::int64_t pixel_row, const Range* cols,
+                 float* dx) {
+  const std::int64_t channels = s.channels, row_stride = s.output_row();
+  for (std::int64_t pixel = 0; pixel < s.cols.size; ++pixel, dx += channels) {
+    const Range above = cols[pixel];
+    for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+      Vec sum(0.f);
+      for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+        const std::int64_t at = row * row_stride + c, tap = (pixel_row - s.rows.start(row)) * s.cols.window;
+        for (std::int64_t col = above.begin; col < above.end; ++col) {
+          const VecInt winner = load_index(index + at + col * channels, lanes);
+          const NativeI32 here = broadcast(tap + pixel - s.cols.start(col));
+          sum += select(VecInt{winner.v == here}, load(dy + at + col * channels, lanes), Vec(0.f));
+        }
+      }
+      store(dx + c, sum, lanes);
+    });
+  }
 }
 
 template <class Index>
 void collect_rows(const MaxPoolBackward& k, const Worker& worker) {
-  const Pooling& s = k.shape;
+  const Pooling s = k.shape;
   Range* cols = worker.scratch<Range>();
   for (std::int64_t col = 0; col < s.cols.size; ++col) cols[col] = s.cols.covering(col);
+  const bool apart = s.cols.stride >= s.cols.window;
   const Range mine = share(s.images * s.rows.size, worker.rank, worker.size);
   for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-    const std::int64_t image = unit / s.rows.size, row = unit % s.rows.size;
+    const std::int64_t image = unit / s.rows.size, pixel_row = unit % s.rows.size;
     const std::int64_t windows = image * s.rows.windows * s.output_row();
-    const Range rows = s.rows.covering(row);
+    const Range rows = s.rows.covering(pixel_row);
+    const float* dy = k.dy + windows;
+    const Index* index = static_cast<const Index*>(k.index) + windows;
     float* dx = k.dx + unit * s.input_row();
-    for (std::int64_t col = 0; col < s.cols.size; ++col, dx += s.channels) {
-      collect_pixel(s, k.dy + windows, static_cast<const Index*>(k.index) + windows, rows, cols[col], row, col, dx);
+    if (apart && rows.size() == 1) {
+      const std::int64_t at = rows.begin * s.output_row(), tap = pixel_row - s.rows.start(rows.begin);
+      route_row(s, dy + at, index + at, tap, dx);
+    } else {
+      collect_row(s, dy, index, rows, pixel_row, cols, dx);
     }
   }
 }

@@ -83,7 +83,7 @@ struct AveragePoolBackward : Kernel {
   const float* dy;
   float* dx;
 
-  Scratch scratch(int /*threads*/) const { return {0, static_cast<std::size_t>(shape.cols.size) * sizeof(Range)}; }
+  Scratch scratch(int threads) const;
   std::int64_t work() const { return shape.input_count(); }
   void operator()(const Worker& worker) const;
 };
