@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastnn._check import fail
 
 Pair = tuple[int, int]
@@ -10,38 +12,37 @@ Padding = tuple[int, int, int, int]  # top, bottom, left, right
 
 def pair(value: Any, function: str, argument: str, least: int = 1) -> Pair:
     """``value`` as two integers >= ``least``: (height, width)."""
-    both = (value, value) if isinstance(value, int) else value
-    try:
-        first, second = (int(v) for v in both)
-        exact = all(int(v) == v for v in both)
-    except (TypeError, ValueError):
-        return fail(function, argument, "an integer or two integers", repr(value))
-    if not exact or isinstance(value, bool) or first < least or second < least:
+    both = (value, value) if isinstance(value, (int, np.integer)) else value
+    if not _integers(both, 2, least):
         fail(function, argument, f"an integer or two integers >= {least}", repr(value))
-    return first, second
+    return int(both[0]), int(both[1])
+
+
+def _integers(values: Any, count: int, least: int) -> bool:
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        return False
+    return all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) and v >= least for v in values)
 
 
 def check_padding(padding: Any, function: str) -> str | Padding:
-    """ "valid", "same", or explicit: p, (vertical, horizontal) or ((top, bottom), (left, right)), made (top, bottom,
-    left, right)."""
-    if isinstance(padding, str):
-        if padding.lower() in ("valid", "same"):
-            return padding.lower()
-    elif isinstance(padding, int) and not isinstance(padding, bool) and padding >= 0:
-        return (padding,) * 4
-    elif isinstance(padding, (tuple, list)) and len(padding) == 2:
-        vertical, horizontal = padding
-        top, bottom = pair(vertical, function, "padding", 0)
-        left, right = pair(horizontal, function, "padding", 0)
-        return top, bottom, left, right
-    elif isinstance(padding, (tuple, list)) and len(padding) == 4:
+    """A padding in one of two forms: "valid" or "same", or explicit (top, bottom, left, right).
+
+    Args:
+        padding: also p, (vertical, horizontal) or ((top, bottom), (left, right)).
+        function: for the message.
+    """
+    if isinstance(padding, str) and padding.lower() in ("valid", "same"):
+        return padding.lower()
+    if _integers(padding, 4, 0):
         return tuple(int(p) for p in padding)  # type: ignore[return-value]
-    return fail(
-        function,
-        "padding",
-        "'valid', 'same', p, (vertical, horizontal) or ((top, bottom), (left, right))",
-        repr(padding),
-    )
+    if _integers((padding,), 1, 0) or _integers(padding, 2, 0):
+        vertical, horizontal = pair(padding, function, "padding", 0)
+        return vertical, vertical, horizontal, horizontal
+    if isinstance(padding, (tuple, list)) and len(padding) == 2 and all(_integers(p, 2, 0) for p in padding):
+        (top, bottom), (left, right) = padding
+        return int(top), int(bottom), int(left), int(right)
+    wanted = "'valid', 'same', p, (vertical, horizontal) or ((top, bottom), (left, right))"
+    return fail(function, "padding", wanted, repr(padding))
 
 
 def _same(size: int, window: int, stride: int) -> Pair:

@@ -51,6 +51,7 @@ FITS = [
     (mlp, (X, Y), {"steps_per_epoch": 0}, "fit: the number of steps must be a whole number of at least 1, got 0"),
     (mlp, ([(X, Y)],), {"batch_size": 4}, "fit: batch_size must be None where x is an iterable of batches, got 4"),
     (mlp, ([(X, Y)],), {"validation_split": 0.1}, "validation_split must be 0 with an iterable of b"),
+    (mlp, (iter([]),), {"steps_per_epoch": 2}, "fit: x must be an iterable with at least one batch left"),
     (mlp, (iter([]),), {}, "fit: x must be an iterable with at least one batch left, got an exhausted one"),
     (mlp, ([(X, Y, None, None)],), {}, r"fit: each batch must be \(x, y\) or \(x, y, sample_weight\), got 4 entries"),
     (mlp, ([[1, 2], [3]], Y), {}, "fit: x must be an array of numbers, got what NumPy can't make one of"),
@@ -132,7 +133,7 @@ def test_nan_in_the_data_is_warned_of_and_stops_training():
     with (
         pytest.warns(UserWarning, match=r"fit: x should be finite, got nan at index \(13, 4\). Replace such values"),
         pytest.raises(
-            FloatingPointError, match=r"fit: loss must be finite, got nan at epoch 1, batch 1. .*global_clipnorm"
+            FloatingPointError, match=r"fit: loss must be finite, got nan at epoch 1, batch 1 \(x\[3, 4\] of"
         ),
     ):
         model.fit(x, Y, batch_size=10, shuffle=False, verbose=0)
@@ -143,7 +144,10 @@ def test_nan_in_the_data_is_warned_of_and_stops_training():
 def test_a_diverging_run_stops_with_the_batch_named():
     model = models.Sequential([layers.Dense(4, input_shape=(6,)), layers.Dense(1)])
     model.compile(optimizers.SGD(1e6), "mse")
-    with pytest.raises(FloatingPointError, match=r"fit: loss must be finite, got (inf|nan) at epoch \d+, batch \d"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"fit: loss must be finite, got (inf|nan) at epoch \d+, batch \d \(x of the.*global_clip",
+    ):
         model.fit(X, X[:, :1], batch_size=5, epochs=50, verbose=0)
 
 
@@ -156,6 +160,13 @@ def test_good_data_warns_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mlp().fit(X, Y, verbose=0)
+
+
+def test_trainable_after_compile_is_warned_of():
+    model = mlp()
+    model.layers[0].trainable = False
+    with pytest.warns(UserWarning, match="fit: trainable was changed after compile, which has no effect until compile"):
+        model.fit(X, Y, verbose=0)
 
 
 def test_a_layer_of_softmax_with_logits_expected_is_warned_of():

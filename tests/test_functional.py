@@ -24,10 +24,12 @@ def test_gemm(transpose_a, transpose_b):
     options = {"transpose_a": transpose_a, "transpose_b": transpose_b}
     np.testing.assert_allclose(F.gemm(left, right, **options), expected, rtol=1e-5, atol=1e-6)
     c, bias = normal(5, 4), normal(4)
-    wanted = np.maximum(c + expected + bias, 0)
-    result = F.gemm(left, right, c, accumulate=True, bias=bias, activation="relu", **options)
+    wanted = c + expected + bias
+    result = F.gemm(left, right, c, accumulate=True, bias=bias, **options)
     assert result is c
     np.testing.assert_allclose(c, wanted, rtol=1e-5, atol=1e-5)
+    result = F.gemm(left, right, bias=bias, activation="relu", **options)
+    np.testing.assert_allclose(result, np.maximum(expected + bias, 0), rtol=1e-5, atol=1e-5)
 
 
 def test_dense_and_images_equal_the_layers():
@@ -176,6 +178,7 @@ A, B = normal(4, 3), normal(3, 2)
         (lambda: F.dense(A.astype(float), B), (ValueError, TypeError), "x must be .*float32"),
         (lambda: F.dense(A.tolist(), B), ValueError, "dense: x must be an array with 2 axes"),
         (lambda: F.dense(A, B, activation="x"), ValueError, "dense: activation must be one of"),
+        (lambda: F.gemm(A, B, A @ B, accumulate=True, activation="relu"), ValueError, "gemm: activation must be None"),
         (lambda: F.gemm(A, B, accumulate=True), ValueError, "gemm: c must be given with accumulate=True"),
         (lambda: F.gemm(A, B, activation="softmax"), ValueError, "gemm: activation must be an elementwise one"),
         (lambda: F.conv2d(A, B), ValueError, "conv2d: x must be an array with 4 axes"),

@@ -208,7 +208,9 @@ def test_shapes():
 
     assert shape_after(layers.Conv2D(8, 3), (28, 28, 1)) == (26, 26, 8)
     assert shape_after(layers.Conv2D(8, 3, strides=2, padding="same"), (28, 27, 1)) == (14, 14, 8)
-    assert shape_after(layers.Conv2D(8, 3, padding=1), (5, 6, 1)) == (5, 6, 8)
+    for padding in (1, (1, 1), ((1, 1), (1, 1)), ((2, 0), (0, 2)), [1, 1, 1, 1], "same"):
+        assert shape_after(layers.Conv2D(8, np.int64(3), padding=padding), (5, 6, 1)) == (5, 6, 8)
+    assert shape_after(layers.Conv2D(8, 3, padding=(0, 2)), (5, 6, 1)) == (3, 8, 8)
     assert shape_after(layers.Conv2D(8, 3, dilation_rate=2), (9, 9, 1)) == (5, 5, 8)
     assert shape_after(layers.MaxPooling2D(), (7, 7, 3)) == (3, 3, 3)
     assert shape_after(layers.MaxPooling2D(3, 2, "same"), (7, 7, 3)) == (4, 4, 3)
@@ -247,6 +249,7 @@ MESSAGES = [
     (lambda: layers.Dense(3, input_shape=(0,)), ValueError, r"input_shape must be a tuple of integers >= 1.*\(0,\)"),
     (lambda: layers.Dense(3, input_dim=2, input_shape=(2,)), ValueError, "Dense: input_dim must be left out"),
     (lambda: layers.Dense(3, name=3), ValueError, "Dense: name must be a string or None, got 3"),
+    (lambda: layers.Dense(3, name="optimizer"), ValueError, "name must be neither empty nor 'optimizer', without"),
     (lambda: layers.Dense(3).ensure_built(()), ValueError, "dense: input_shape must be at least one feature axis"),
     (lambda: layers.Conv2D(3, 0), ValueError, "Conv2D: kernel_size must be .*>= 1, got 0"),
     (lambda: layers.Conv2D(3, (1, 2, 3)), ValueError, r"Conv2D: kernel_size must be .*two integers.*\(1, 2, 3\)"),

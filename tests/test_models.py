@@ -266,6 +266,31 @@ def test_a_generator_takes_steps():
     assert model.optimizer.iterations == 20
 
 
+def test_steps_go_on_where_the_epoch_before_stopped():
+    seen = []
+
+    class Spy(layers.Layer):
+        def forward(self, x, training):
+            seen.append((int(x[0, 0]), training))
+            return x
+
+        def backward(self, dy, need_dx, accumulate):
+            return dy
+
+    model = models.Sequential([Spy(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.arange(5, dtype=np.float32)[:, None]
+    for data_set in [(x, x), ([(x[i : i + 1], x[i : i + 1]) for i in range(5)],)]:
+        seen.clear()
+        size = {"batch_size": 1, "shuffle": False} if len(data_set) == 2 else {}
+        validation = data_set if len(data_set) == 2 else data_set[0]
+        model.fit(
+            *data_set, epochs=3, steps_per_epoch=2, validation_data=validation, validation_steps=1, verbose=0, **size
+        )
+        assert [i for i, training in seen if training] == [0, 1, 2, 3, 4, 0]
+        assert [i for i, training in seen if not training] == [0, 0, 0]
+
+
 def test_a_loader_trains():
     model = mlp()
     loader = data.Loader(X, Y, batch_size=10, shuffle=True, seed=1)

@@ -26,7 +26,7 @@ def gemm(
     bias: np.ndarray | None = None,
     activation: Any = None,
 ) -> np.ndarray:
-    """c = activation(op(a) @ op(b) + bias), or with ``accumulate`` activation(c + op(a) @ op(b) + bias).
+    """c = activation(op(a) @ op(b) + bias), or with ``accumulate`` c += op(a) @ op(b) + bias.
 
     Args:
         a, b: float32 matrices, op(a) [m, k], op(b) [k, n]; rows may be apart (a slice of columns), the last axis is
@@ -35,7 +35,7 @@ def gemm(
         transpose_a, transpose_b: op transposes.
         accumulate: add to c, which is needed then.
         bias: float32 [n].
-        activation: see ``fastnn.activations.get``; softmax isn't possible here.
+        activation: see ``fastnn.activations.get``; neither softmax nor, with ``accumulate``, any is possible here.
 
     Returns:
         c.
@@ -48,6 +48,8 @@ def gemm(
     rule = activations.get(activation, "gemm")
     if rule.name == "softmax":
         fail("gemm", "activation", "an elementwise one", "'softmax'", "Call softmax on the result.")
+    if accumulate and rule.name != "linear":
+        fail("gemm", "activation", "None with accumulate=True", repr(activation))
     if c is None:
         if accumulate:
             fail("gemm", "c", "given with accumulate=True", "None")

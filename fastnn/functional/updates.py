@@ -37,9 +37,9 @@ def _run(
             fail(function, name, "a list of arrays", describe(arrays), error=TypeError)
         if len(arrays) != len(params):
             fail(function, name, f"a list as long as params, {len(params)}", f"{len(arrays)} entries")
-    table = kernels.TensorTable(list(params), list(grads), [list(arrays) for arrays in used.values()])
     count = np.array([integer(function, "step", step, 1)], np.int64)
     rate = np.array([number(function, "lr", lr)], np.float64)
+    table = kernels.TensorTable(list(params), list(grads), [list(arrays) for arrays in used.values()])
     getattr(kernels, kernel)(table, rate, count, **options)
 
 

@@ -79,6 +79,8 @@ class Layer:
             fail(cls, "every argument", "known", ", ".join(unknown), remedy, error=TypeError)
         if name is not None and not isinstance(name, str):
             fail(cls, "name", "a string or None", repr(name))
+        if name is not None and ("/" in name or name in ("", "optimizer")):
+            fail(cls, "name", "neither empty nor 'optimizer', without '/', as files are laid out by it", repr(name))
         self.given_name = name
         self.name = name or snake_case(cls)
         self.trainable = bool(trainable)

@@ -265,6 +265,7 @@ class Dropout(Layer):
         super().__init__(**kwargs)
         self.rate = _check.number("Dropout", "rate", rate, 0.0, below=1.0)
         self.seed = None if seed is None else _check.integer("Dropout", "seed", seed, 0, 2**64 - 1)
+        random.generator()  # seeds the shared state, if nothing has
         self.random_state = random.dropout_state if self.seed is None else random.new_state(self.seed)
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:

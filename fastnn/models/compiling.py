@@ -9,7 +9,7 @@ from fastnn import _backend, _check, losses, metrics, optimizers
 from fastnn._check import fail
 from fastnn.callbacks import History
 from fastnn.layers.base import Shape
-from fastnn.models.step import Step, set_emit_logits
+from fastnn.models.step import Step
 
 
 class Compilable:
@@ -36,6 +36,7 @@ class Compilable:
         self.accumulate_steps = 1
         self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
         self._step: Step | None = None
+        self._trained: list[int] = []
 
     def compile(
         self,
@@ -85,6 +86,7 @@ class Compilable:
                 fail("compile", "metrics", "of different names", repr(name), "Give one of them name=.")
         self._warn_of_softmax()
         flat = self._flatten()
+        self._trained = [id(p) for p in flat.trainable]
         self.optimizer.build(flat.trainable, flat.value, flat.grad)
         flags = [False] * len(plain) + [True] * len(weighted)
         self._step = Step(self, self.loss, self.metrics, flags, self.accumulate_steps)
@@ -103,6 +105,11 @@ class Compilable:
     def _forget_compiled(self) -> None:
         self._step = None
 
+    @property
+    def trainable_parameters(self) -> list[Any]:
+        """Those that an optimizer changes."""
+        raise NotImplementedError
+
     def _flatten(self) -> Any:
         raise NotImplementedError
 
@@ -111,7 +118,13 @@ class Compilable:
         if self.optimizer is None:
             fail(function, "the model", "compiled", "one that isn't", "Call model.compile(optimizer, loss) first.")
         self._build_for(sample_shape, function)
-        return self._step or self._finish_compile()
+        step = self._step or self._finish_compile()
+        if self._trained != [id(p) for p in self.trainable_parameters]:
+            warnings.warn(
+                f"{function}: trainable was changed after compile, which has no effect until compile is called again.",
+                stacklevel=4,
+            )
+        return step
 
     def _build_for(self, sample_shape: Shape, function: str) -> None:
         if not self.layers:
@@ -127,10 +140,6 @@ class Compilable:
         """The random states of the layers, each once."""
         states = {id(x.random_state): x.random_state for x in self.layers if x.random_state is not None}
         return list(states.values())
-
-    def _set_emit_logits(self, value: bool) -> None:
-        if self.layers:
-            set_emit_logits(self.layers[-1], value)
 
 
 def _as_list(specs: Any, argument: str) -> list[Any]:

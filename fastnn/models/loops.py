@@ -1,34 +1,14 @@
 """The loops over epochs and batches behind ``fit``, ``evaluate`` and ``predict``."""
 
-from collections.abc import Iterator
 from math import isfinite
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastnn._backend import empty
+from fastnn._backend import empty, kernels
 from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
 from fastnn.models.progress import Progress
-from fastnn.models.sources import ArrayBatches
-from fastnn.models.step import set_emit_logits
-
-
-class Repeat:
-    """A set number of batches of arrays: fewer than there are, or more, going round again."""
-
-    def __init__(self, source: ArrayBatches, steps: int):
-        self.source, self.steps = source, steps
-        self.samples: int | None = None
-
-    def __iter__(self) -> Iterator[Batch]:
-        done = 0
-        while True:
-            for batch in self.source:
-                if done == self.steps:
-                    return
-                done += 1
-                yield batch
 
 
 def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epochs: range, validation_freq: int) -> None:
@@ -82,7 +62,7 @@ def run_epoch(
         total += loss * size
         seen += size
         if not isfinite(loss) and not any(c.handles_nonfinite_loss for c in hooks.callbacks):
-            raise_nonfinite("fit", loss, f"epoch {epoch + 1}, batch {number}")
+            raise_nonfinite("fit", loss, f"epoch {epoch + 1}, batch {number}", batch)
         if after:
             hooks.call("on_train_batch_end", number, {"loss": total / seen, **model._metric_values()})
             if model.stop_training:
@@ -93,12 +73,17 @@ def run_epoch(
     return {"loss": total / max(seen, 1), **model._metric_values()}, seen
 
 
-def raise_nonfinite(function: str, loss: float, where: str) -> NoReturn:
-    """The error of a loss that is NaN or infinite."""
+def raise_nonfinite(function: str, loss: float, where: str, batch: Batch) -> NoReturn:
+    """The error of a loss that is NaN or infinite; says so if the cause is in the batch."""
+    flat = kernels.first_nonfinite(batch.x)
+    index = tuple(int(i) for i in np.unravel_index(max(flat, 0), batch.x.shape))
+    cause = (
+        f"x[{', '.join(map(str, index))}] of the batch is {batch.x[index]}" if flat >= 0 else "x of the batch is finite"
+    )
     raise FloatingPointError(
-        f"{function}: loss must be finite, got {loss} at {where}. The weights are those "
-        "before this batch. Lower the learning rate, clip gradients (optimizers take global_clipnorm=1.0) or look for "
-        "NaN and huge values in the data."
+        f"{function}: loss must be finite, got {loss} at {where} ({cause}). The weights are those before this batch. "
+        "Lower the learning rate, clip gradients (optimizers take global_clipnorm=1.0) or look for NaN and huge values "
+        "in the data."
     )
 
 
@@ -141,7 +126,6 @@ def run_prediction(model: Any, source: Any, hooks: CallbackList, verbose: int) -
     for batch in source:
         if before:
             hooks.call("on_predict_batch_begin", number, {})
-        set_emit_logits(model.layers[-1], False)
         y = model.forward(batch.x, False)
         if source.samples is None:
             parts.append(y.copy())

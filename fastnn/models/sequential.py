@@ -8,7 +8,7 @@ import numpy as np
 from fastnn import layers as layer_module
 from fastnn import random
 from fastnn._check import fail
-from fastnn.layers import InputLayer, Layer, Parameter
+from fastnn.layers import ActivatedLayer, InputLayer, Layer, Parameter
 from fastnn.layers.base import Shape, check_shape, copy_weights
 from fastnn.models import saving, summary
 from fastnn.models.flat import FlatParameters
@@ -42,7 +42,7 @@ class Sequential(Trainer):
             self.add(layer)
 
     def add(self, layer: Layer) -> None:
-        """Append a layer. A compiled model has to be compiled again."""
+        """Append a layer. The optimizer of a compiled model starts afresh."""
         if not isinstance(layer, Layer):
             remedy = "Write Dense(10), not Dense." if isinstance(layer, type) else ""
             fail("Sequential.add", "layer", "a layer", repr(layer), remedy, error=TypeError)
@@ -63,7 +63,7 @@ class Sequential(Trainer):
         self._forget_compiled()
 
     def pop(self) -> Layer:
-        """Take the last layer away and return it. A compiled model has to be compiled again."""
+        """Take the last layer away and return it. The optimizer of a compiled model starts afresh."""
         if not self.layers:
             fail("Sequential.pop", "the model", "one with layers", "an empty one")
         layer = self.layers.pop()
@@ -227,6 +227,8 @@ class Sequential(Trainer):
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Outputs for one batch in the last layer's buffer: float32, C-contiguous x only; no check, no copy."""
+        if isinstance(self.layers[-1], ActivatedLayer):
+            self.layers[-1].emit_logits = False  # a step that was interrupted may have left it set
         for layer in self.layers:
             x = layer.forward(x, training)
         return x
@@ -234,7 +236,6 @@ class Sequential(Trainer):
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:
         """Outputs for one batch, as a new array; x is converted as in ``predict``."""
         batch = self._convert_batch(x, "Sequential.__call__")
-        self._set_emit_logits(False)
         if training:
             for state in self._random_states():
                 random.advance(state)

@@ -68,34 +68,50 @@ class StreamBatches:
     Args:
         stream: iterated anew each epoch if it can be (a Loader, a list), else continued (a generator).
         convert: makes a ``Batch`` of (x, y, sample_weight).
-        steps: batches in an epoch; None takes what the iterable gives.
         function: for messages.
     """
 
-    def __init__(self, stream: Any, convert: Callable[[Any, Any, Any], Batch], steps: int | None, function: str):
+    def __init__(self, stream: Any, convert: Callable[[Any, Any, Any], Batch], function: str):
         if not hasattr(stream, "__iter__"):
             fail(function, "x", "an array or an iterable of batches", describe(stream), error=TypeError)
         self.stream, self.convert, self.function = stream, convert, function
-        self.once = iter(stream) is stream
         self.samples: int | None = None
-        self.steps = steps if steps is not None or not hasattr(stream, "__len__") else len(stream)
+        self.steps: int | None = len(stream) if hasattr(stream, "__len__") else None
 
     def __iter__(self) -> Iterator[Batch]:
-        iterator = self.stream if self.once else iter(self.stream)
-        done = 0
-        while self.steps is None or done < self.steps:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                if done == 0:
-                    remedy = "A generator is used up after one epoch: pass steps_per_epoch, or a Loader."
-                    fail(self.function, "x", "an iterable with at least one batch left", "an exhausted one", remedy)
-                if self.once or self.steps is None:
-                    return
-                iterator = iter(self.stream)  # more steps than the iterable has: go round again
-                continue
+        empty_stream = True
+        for item in self.stream:
+            empty_stream = False
             yield self.convert(*split_item(item, self.function))
-            done += 1
+        if empty_stream:
+            remedy = "A generator is used up after one epoch: pass steps_per_epoch, or a Loader."
+            fail(self.function, "x", "an iterable with at least one batch left", "an exhausted one", remedy)
+
+
+class Repeat:
+    """A set number of batches an epoch, fewer or more than the source has; after its last it goes round again.
+
+    Args:
+        source: batches.
+        steps: how many an epoch has.
+        going_on: an epoch begins where the one before stopped, else at the source's beginning.
+    """
+
+    def __init__(self, source: Any, steps: int, going_on: bool = False):
+        self.source, self.going_on = source, going_on
+        self.steps: int | None = steps
+        self.samples: int | None = None
+        self._iterator: Iterator[Batch] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._iterator is None or not self.going_on:
+            self._iterator = iter(self.source)
+        for _ in range(self.steps or 0):
+            batch = next(self._iterator, None)
+            if batch is None:
+                self._iterator = iter(self.source)
+                batch = next(self._iterator)
+            yield batch
 
 
 def split_item(item: Any, function: str) -> tuple[Any, Any, Any]:

@@ -7,7 +7,6 @@ import numpy as np
 
 from fastnn import losses, metrics, random
 from fastnn._backend import kernels, zeros
-from fastnn.layers.base import ActivatedLayer
 from fastnn.models.batches import Batch, Targets
 
 
@@ -84,6 +83,8 @@ class Step:
         self._compute(targets[0], x, weights, dy, self._total, 1.0 / n, self.fused)
         for backward, need_dx in self._backwards:
             dy = backward(dy, need_dx, accumulate)
+        if self.fused:
+            self.last.emit_logits = False
 
     def test(self, batch: Batch) -> float:
         """The loss of a batch without penalties; metrics are updated."""
@@ -93,6 +94,8 @@ class Step:
         n = x.shape[0]
         for forward in self._forwards:
             x = forward(x, False)
+        if self.fused:
+            self.last.emit_logits = False
         self._measure(x, targets, weights)
         self._total[0] = 0.0
         self._compute(targets[0], x, weights, None, self._total, 1.0 / n, self.fused)
@@ -125,9 +128,3 @@ def _backward_calls(layers: list[Any]) -> list[tuple[Any, bool]]:
     if not trained:
         return []
     return [(layers[i].backward, i > trained[0]) for i in range(len(layers) - 1, trained[0] - 1, -1)]
-
-
-def set_emit_logits(layer: Any, value: bool) -> None:
-    """Whether a model's last layer leaves its activation to the loss."""
-    if isinstance(layer, ActivatedLayer):
-        layer.emit_logits = value

@@ -11,7 +11,7 @@ from fastnn.models import loops
 from fastnn.models.batches import Batch, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
 from fastnn.models.progress import resolve_verbose
-from fastnn.models.sources import ArrayBatches, StreamBatches, split_item, split_validation
+from fastnn.models.sources import ArrayBatches, Repeat, StreamBatches, split_item, split_validation
 from fastnn.models.step import Step
 
 _BATCH_SIZE = 32
@@ -56,8 +56,9 @@ class Trainer(Compilable):
             class_weight: {class index: weight}; multiplies the loss of the class's samples.
             sample_weight: [n]; multiplies the loss of each sample. The mean is over the number of samples, as in Keras.
             initial_epoch: where to go on.
-            steps_per_epoch: batches in an epoch; None takes all. A generator needs it unless there's one epoch only.
-            validation_steps: batches of the validation data; None takes all.
+            steps_per_epoch: batches in an epoch; None takes all. The next epoch goes on where this one stopped,
+                and round again at the end. A generator needs it unless there's one epoch only.
+            validation_steps: batches of the validation data, from its beginning each time; None takes all.
             validation_batch_size: None takes ``batch_size``.
             validation_freq: validate every so many epochs.
 
@@ -85,7 +86,7 @@ class Trainer(Compilable):
         source = self._source("fit", x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight)
         validation = None
         if validation_data is not None:
-            pair = validation_data if isinstance(validation_data, (tuple, list)) else None
+            pair = validation_data if is_array_like(validation_data) else None
             vx, vy, vw = split_item(pair, "fit") if pair is not None else (validation_data, None, None)
             size = validation_batch_size or batch_size
             validation = self._source("fit", vx, vy, vw, size, validation_steps, None)
@@ -111,10 +112,12 @@ class Trainer(Compilable):
     ) -> Any:
         """Batches of arrays or of an iterable. ``shuffle`` None: for evaluation, where a large batch_size does no
         harm."""
+        source: Any
         if steps is not None:
             steps = _check.integer(function, "the number of steps", steps, 1)
         if not is_array_like(x):
-            return self._stream(function, x, y, sample_weight, batch_size, steps, class_weight)
+            source = self._stream(function, x, y, sample_weight, batch_size, class_weight)
+            return source if steps is None else Repeat(source, steps, going_on=shuffle is not None)
         size = _BATCH_SIZE if batch_size is None else _check.integer(function, "batch_size", batch_size, 1)
         step = self._ready(function, self._sample_shape or convert_x(x, None, function).shape[1:])
         assert self._sample_shape is not None
@@ -125,20 +128,18 @@ class Trainer(Compilable):
         warn_nonfinite(data.x, function)
         if data.targets[0].dtype == np.float32:
             warn_nonfinite(data.targets[0], function, "y")
-        source: Any = ArrayBatches(data, size, bool(shuffle))
+        source = ArrayBatches(data, size, bool(shuffle))
         if steps is not None:
-            source = loops.Repeat(source, steps)
+            source = Repeat(source, steps, going_on=shuffle is not None)
         return source
 
-    def _stream(
-        self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, steps: int | None, class_weight: Any
-    ) -> StreamBatches:
+    def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> StreamBatches:
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
             step = self._ready(function, self._sample_shape or convert_x(bx, None, function).shape[1:])
             assert self._sample_shape is not None
             return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight)
 
-        source = StreamBatches(x, convert, steps, function)
+        source = StreamBatches(x, convert, function)
         for argument, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
             if value is not None:
                 fail(function, argument, "None where x is an iterable of batches", _check.describe(value))
@@ -198,20 +199,19 @@ class Trainer(Compilable):
             size = _BATCH_SIZE if batch_size is None else _check.integer("predict", "batch_size", batch_size, 1)
             source = ArrayBatches(Batch(data, (), None), size, False)
             if steps is not None:
-                source = loops.Repeat(source, _check.integer("predict", "steps", steps, 1))
+                source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         else:
             if batch_size is not None:
                 fail("predict", "batch_size", "None where x is an iterable of batches", batch_size)
-            source = StreamBatches(
-                x, lambda bx, by, bw: Batch(self._convert_batch(bx, "predict"), (), None), steps, "predict"
-            )
+            source = StreamBatches(x, lambda bx, by, bw: Batch(self._convert_batch(bx, "predict"), (), None), "predict")
+            if steps is not None:
+                source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "predict")
         return loops.run_prediction(self, source, hooks, level)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Outputs for one batch."""
         batch = self._convert_batch(x, "predict_on_batch")
-        self._set_emit_logits(False)
         return self.forward(batch, False).copy()
 
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
@@ -234,7 +234,7 @@ class Trainer(Compilable):
         step, batch = self._one_batch("train_on_batch", x, y, sample_weight, class_weight)
         loss = step.train(batch)
         if not np.isfinite(loss):
-            loops.raise_nonfinite("train_on_batch", loss, "this batch")
+            loops.raise_nonfinite("train_on_batch", loss, "this batch", batch)
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
