@@ -1,0 +1,102 @@
+"""What TensorTable and the optimizer kernels refuse, with messages that name the argument."""
+
+import numpy as np
+import pytest
+from spoilt import other_dtype, read_only, refused, strided, swapped, unaligned
+
+from fastnn import _backend
+
+KERNELS = _backend.load_level(_backend.isa_levels()[-1])
+
+
+def tensors():
+    """Arguments of a TensorTable with two tensors and one slot."""
+    shapes = [(3, 4), (5,)]
+    params, grads, states = ([np.ones(shape, np.float32) for shape in shapes] for _ in range(3))
+    return {"params": params, "grads": grads, "states": [states]}
+
+
+SPOILT = [np.ndarray.tolist, lambda array: None, other_dtype, swapped, strided, unaligned, read_only]
+
+
+@pytest.mark.parametrize("spoil", SPOILT, ids=["list", "None", "dtype", "swapped", "strided", "unaligned", "read_only"])
+@pytest.mark.parametrize("name", ["params", "grads", "states"])
+def test_tables_refuse_arrays(name, spoil):
+    if (spoil, name) == (read_only, "grads"):
+        return  # only read
+    arguments = tensors()
+    target = arguments[name] if name != "states" else arguments[name][0]
+    target[1] = spoil(target[1])
+    place = r"params\[1\]" if name == "params" else r"grads\[1\]" if name == "grads" else r"states\[0\]\[1\]"
+    refused(
+        lambda: KERNELS.TensorTable(**arguments), f"^TensorTable: {place} must be .*, got ", (TypeError, ValueError)
+    )
+
+
+@pytest.mark.parametrize("name", ["l1", "l2", "decay", "lr_scale"])
+def test_tables_refuse_settings_of_another_length_or_dtype(name):
+    for bad in (np.ones(3, np.float32), np.ones(2), [1.0, 1.0]):
+        call = lambda bad=bad: KERNELS.TensorTable(**tensors(), **{name: bad})  # noqa: E731
+        refused(call, rf"^TensorTable: {name} must be a float32 array of shape \(2,\), got ", (TypeError, ValueError))
+
+
+def test_tables_refuse_lists_that_do_not_match():
+    for name in ("params", "grads"):
+        arguments = tensors()
+        arguments[name].pop()
+        refused(lambda arguments=arguments: KERNELS.TensorTable(**arguments), "^TensorTable: .* must be as many arrays")
+    arguments = tensors()
+    arguments["grads"][0] = np.ones((4, 3), np.float32)
+    refused(
+        lambda: KERNELS.TensorTable(**arguments), r"^TensorTable: grads\[0\] must be .*shape \(3, 4\), got .*\(4, 3\)"
+    )
+    arguments = {**tensors(), "states": [tensors()["params"]] * 4}
+    refused(lambda: KERNELS.TensorTable(**arguments), "^TensorTable: states must be at most 3 lists, got 4")
+
+
+def test_tables_refuse_tensors_that_overlap():
+    memory = np.zeros(32, np.float32)
+    params = [memory[:12], memory[11:20]]
+    grads = [np.ones(param.shape, np.float32) for param in params]
+    refused(lambda: KERNELS.TensorTable(params, grads, []), "^TensorTable: .* must be memory apart from .*, got")
+    refused(
+        lambda: KERNELS.TensorTable(params[:1], params[:1], []), "^TensorTable: .* must be memory apart from .*, got"
+    )
+
+
+def test_tables_keep_their_arrays_alive():
+    table = KERNELS.TensorTable([np.ones(1000, np.float32)], [np.ones(1000, np.float32)], [])
+    for _ in range(10):
+        KERNELS.sgd_step(table, np.array([0.1]), np.array([1]))
+
+
+STEP_REFUSALS = [
+    ("sgd_step", 0, {"step": np.array([0])}, "step must be at least 1, got 0"),
+    ("sgd_step", 0, {"step": np.array([1], np.int32)}, r"step must be an? int64 array of shape \(1,\), got int32"),
+    ("sgd_step", 0, {"lr": np.array([0.1], np.float32)}, r"lr must be an? float64 array of shape \(1,\), got float32"),
+    ("sgd_step", 1, {}, "table must be a TensorTable with 0 lists of states"),
+    ("sgd_step", 0, {"momentum": 0.9}, "table must be a TensorTable with 1 lists of states"),
+    ("sgd_step", 0, {"nesterov": True}, "momentum must be above 0 with nesterov"),
+    ("sgd_step", 1, {"momentum": 0.9, "dampening": 0.1, "nesterov": True}, "dampening must be 0 with nesterov"),
+    ("sgd_step", 0, {"weight_decay": -1.0}, "weight_decay must be finite and at least 0"),
+    ("sgd_step", 0, {"clip_norm": np.nan}, "clip_norm must be finite and at least 0"),
+    ("sgd_step", 0, {"clip_value": -0.1}, "clip_value must be finite and at least 0"),
+    ("adam_step", 1, {}, "table must be a TensorTable with 2 lists of states"),
+    ("adam_step", 2, {"amsgrad": True}, "table must be a TensorTable with 3 lists of states"),
+    ("adam_step", 2, {"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
+    ("adam_step", 2, {"beta2": -0.1}, "beta2 must be at least 0 and below 1"),
+    ("adam_step", 2, {"eps": -1e-8}, "eps must be finite and at least 0"),
+    ("rmsprop_step", 1, {"centered": True}, "table must be a TensorTable with 2 lists of states"),
+    ("rmsprop_step", 2, {"centered": True, "momentum": 0.5}, "table must be a TensorTable with 3 lists of states"),
+    ("rmsprop_step", 1, {"alpha": 1.0}, "alpha must be at least 0 and below 1"),
+]
+
+
+@pytest.mark.parametrize("kernel, slots, options, message", STEP_REFUSALS)
+def test_steps_refuse(kernel, slots, options, message):
+    params, grads = [np.ones(5, np.float32)], [np.ones(5, np.float32)]
+    states = [[np.zeros(5, np.float32)] for _ in range(slots)]
+    table = KERNELS.TensorTable(params, grads, states)
+    arguments = {"lr": np.array([0.1]), "step": np.array([1]), **options}
+    refused(lambda: getattr(KERNELS, kernel)(table, **arguments), f"^{kernel}: {message}")
+    assert (params[0] == 1).all() and not any(slot[0].any() for slot in states)
