@@ -13,7 +13,7 @@ class Error : public std::runtime_error {
 }  // namespace fnn
 
 // Condition that must hold; the message says what failed and where.
-#define FNN_CHECK(condition, message)                                                                         \
-  do {                                                                                                        \
-    if (!(condition)) throw ::fnn::Error(std::string(message) + " (" #condition " at " __FILE__ ")");         \
+#define FNN_CHECK(condition, message)                                                                 \
+  do {                                                                                                \
+    if (!(condition)) throw ::fnn::Error(std::string(message) + " (" #condition " at " __FILE__ ")"); \
   } while (0)

@@ -23,8 +23,8 @@
 namespace fnn {
 namespace {
 
-// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting thread
-// spins for some tens of microseconds, then gives the core away, then sleeps.
+// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting
+// thread spins for some tens of microseconds, then gives the core away, then sleeps.
 constexpr int kSpins = 4000;
 constexpr int kYields = 50;
 
@@ -75,7 +75,9 @@ class Signal {
     condition_.wait(lock, [&] { return value_.load() != old; });
   }
   void wake() {
-    { std::lock_guard<std::mutex> lock(mutex_); }
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+    }
     condition_.notify_all();
   }
   std::mutex mutex_;
@@ -124,8 +126,8 @@ struct ThreadTeam::State {
   std::byte* shared_block = nullptr;
   std::vector<std::byte*> blocks;
 
-  // Number of the job and, in the low bits, how many threads take part: a late sleeper that has no share in a job must be
-  // able to tell so without reading the job, which may be the next one already.
+  // Number of the job and, in the low bits, how many threads take part: a late sleeper that has no share in a job must
+  // be able to tell so without reading the job, which may be the next one already.
   static constexpr std::uint32_t kThreadBits = 12;
   Signal epoch;
   alignas(64) std::atomic<int> running{0};

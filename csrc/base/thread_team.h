@@ -1,7 +1,7 @@
 // A persistent team of threads that all run the same kernel (SPMD), each on its own share.
 //
-// Why not OpenMP: libgomp hangs after fork, launchers set OMP_NUM_THREADS=1, and a replayed step wants barriers inside one
-// long parallel region and not a fork and join per operation.
+// Why not OpenMP: libgomp hangs after fork, launchers set OMP_NUM_THREADS=1, and a replayed step wants barriers inside
+// one long parallel region and not a fork and join per operation.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -29,9 +29,13 @@ class Worker {
   void barrier() const;
 
   template <class T>
-  T* shared() const { return reinterpret_cast<T*>(shared_); }
+  T* shared() const {
+    return reinterpret_cast<T*>(shared_);
+  }
   template <class T>
-  T* scratch() const { return reinterpret_cast<T*>(scratch_); }
+  T* scratch() const {
+    return reinterpret_cast<T*>(scratch_);
+  }
 
   const int rank;
   const int size;
@@ -61,8 +65,8 @@ class ThreadTeam {
   int size() const { return size_.load(std::memory_order_relaxed); }
   void resize(int threads);
 
-  // Runs kernel(worker) on `threads` threads (at most size()), the caller being worker 0, and returns when all are done.
-  // Concurrent callers take turns.
+  // Runs kernel(worker) on `threads` threads (at most size()), the caller being worker 0, and returns when all are
+  // done. Concurrent callers take turns.
   template <class Kernel>
   void run(const Kernel& kernel, int threads, Scratch need) {
     run_erased([](const void* k, const Worker& w) { (*static_cast<const Kernel*>(k))(w); }, &kernel, threads, need);

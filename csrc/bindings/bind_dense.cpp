@@ -66,9 +66,9 @@ void dense_backward(py::handle x, py::handle w, py::handle saved, py::handle dy,
   const auto grad_b = optional_out<float>(border, "db", db, {out});
   const auto grad_x = optional_out<float>(border, "dx", dx, {n, in});
   border.done();
-  cpu::DenseBackward kernel{{},          input.ptr(),  weights.ptr(), values.ptr(), grad.ptr(), grad_z.ptr(), grad_w.ptr(),
-                            grad_b.ptr(), grad_x.ptr(), n,             in,           out,        kind,         alpha,
-                            accumulate};
+  cpu::DenseBackward kernel{{},           input.ptr(),  weights.ptr(), values.ptr(), grad.ptr(),
+                            grad_z.ptr(), grad_w.ptr(), grad_b.ptr(),  grad_x.ptr(), n,
+                            in,           out,          kind,          alpha,        accumulate};
   launch(kernel);
 }
 

@@ -9,28 +9,44 @@ using py::detail::npy_api;
 
 const char* name_of(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "float32";
-    case DType::f64: return "float64";
-    case DType::i32: return "int32";
-    case DType::i64: return "int64";
-    case DType::u8: return "uint8";
-    case DType::u16: return "uint16";
-    case DType::u64: return "uint64";
-    case DType::other: break;
+    case DType::f32:
+      return "float32";
+    case DType::f64:
+      return "float64";
+    case DType::i32:
+      return "int32";
+    case DType::i64:
+      return "int64";
+    case DType::u8:
+      return "uint8";
+    case DType::u16:
+      return "uint16";
+    case DType::u64:
+      return "uint64";
+    case DType::other:
+      break;
   }
   return "numeric";
 }
 
 bool same(DType wanted, int type_num, std::int64_t item_size) {
   switch (wanted) {
-    case DType::f32: return type_num == npy_api::NPY_FLOAT_;
-    case DType::f64: return type_num == npy_api::NPY_DOUBLE_;
-    case DType::i32: return (type_num == npy_api::NPY_INT_ || type_num == npy_api::NPY_LONG_) && item_size == 4;
-    case DType::i64: return (type_num == npy_api::NPY_LONG_ || type_num == npy_api::NPY_LONGLONG_) && item_size == 8;
-    case DType::u8: return type_num == npy_api::NPY_UBYTE_;
-    case DType::u16: return type_num == npy_api::NPY_USHORT_;
-    case DType::u64: return (type_num == npy_api::NPY_ULONG_ || type_num == npy_api::NPY_ULONGLONG_) && item_size == 8;
-    case DType::other: return type_num != npy_api::NPY_OBJECT_;
+    case DType::f32:
+      return type_num == npy_api::NPY_FLOAT_;
+    case DType::f64:
+      return type_num == npy_api::NPY_DOUBLE_;
+    case DType::i32:
+      return (type_num == npy_api::NPY_INT_ || type_num == npy_api::NPY_LONG_) && item_size == 4;
+    case DType::i64:
+      return (type_num == npy_api::NPY_LONG_ || type_num == npy_api::NPY_LONGLONG_) && item_size == 8;
+    case DType::u8:
+      return type_num == npy_api::NPY_UBYTE_;
+    case DType::u16:
+      return type_num == npy_api::NPY_USHORT_;
+    case DType::u64:
+      return (type_num == npy_api::NPY_ULONG_ || type_num == npy_api::NPY_ULONGLONG_) && item_size == 8;
+    case DType::other:
+      return type_num != npy_api::NPY_OBJECT_;
   }
   return false;
 }

@@ -1,6 +1,7 @@
 // The border between Python's arrays and the kernels: every memory-safety check, each made once, and its message.
 //
-// Nothing is ever converted or copied here: an array of another dtype, layout or shape is an error that says what is wanted.
+// Nothing is ever converted or copied here: an array of another dtype, layout or shape is an error that says what is
+// wanted.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -124,7 +125,9 @@ class Border {
     return typed<T>(check(name, object, dtype_of<T>::value, wanted.begin(), 2, kWritten | kStridedRows));
   }
   // C-contiguous, any dtype.
-  RawArray in_any_dtype(const char* name, py::handle object) { return check(name, object, DType::other, nullptr, -1, 0); }
+  RawArray in_any_dtype(const char* name, py::handle object) {
+    return check(name, object, DType::other, nullptr, -1, 0);
+  }
   RawArray out_any_dtype(const char* name, py::handle object) {
     return check(name, object, DType::other, nullptr, -1, kWritten);
   }

@@ -34,12 +34,4 @@ struct DenseBackward : Kernel {
   Gemm input_gradient() const;
 };
 
-// dz = dy f'(saved) over this worker's share of `count` elements.
-void activation_gradient(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
-                         float* dz, std::int64_t count);
-
-// db (+)= column sums of dz [rows, columns], this worker's share of the columns, rows in order.
-void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
-                 bool accumulate);
-
 }  // namespace fnn::cpu

@@ -7,8 +7,8 @@
 namespace fnn::cpu {
 namespace {
 
-// Block sizes: a panel of B (kDepth x 2 vectors) stays in the first-level cache, a block of A (kRows x kDepth) in half of
-// the second level, a block of B (kDepth x kColumns) in the third.
+// Block sizes: a panel of B (kDepth x 2 vectors) stays in the first-level cache, a block of A (kRows x kDepth) in half
+// of the second level, a block of B (kDepth x kColumns) in the third.
 constexpr std::int64_t kDepth = 256, kRows = 16 * kMaxTileRows, kColumns = 64 * kLanes;
 // Up to here (in floats) B's panel is read where it lies: it fits the second-level cache and needs few pages.
 constexpr std::int64_t kSmallPanel = 64 * 1024;
@@ -17,7 +17,8 @@ struct Split {
   int m, n;  // threads along the rows and along the columns of C
 };
 
-// How C is cut into one block a thread: least time of the slowest thread, in tile rows, with two rows' worth for each tile.
+// How C is cut into one block a thread: least time of the slowest thread, in tile rows, with two rows' worth for each
+// tile.
 Split split_of(const Gemm& g, int threads) {
   Split best = {1, 1};
   std::int64_t best_cost = INT64_MAX;
@@ -137,7 +138,8 @@ class Block {
     panel.tile.segment_count = 1;
     if (blocking_.pack_b || count < vectors * kLanes) {
       if (!blocking_.pack_b)
-        pack_columns(g_.b + depth.begin * g_.ldb + j, g_.ldb, depth.size(), count, vectors * kLanes, packed = packed_b_);
+        pack_columns(g_.b + depth.begin * g_.ldb + j, g_.ldb, depth.size(), count, vectors * kLanes,
+                     packed = packed_b_);
       panel.tile.b = packed;
       panel.tile.ldb = vectors * kLanes;
     } else {
@@ -160,18 +162,24 @@ class Block {
       const std::int64_t height = tile_rows(rows.size(), 2), tile_size = height * depth.size();
       panel.tile.a = packed_a_;
       panel.tile.a_step = height;
-      multiply_panel(panel, rows, [=](std::int64_t i, std::int64_t& a, std::int64_t& c) {
-        a = (i - first) / height * tile_size + (i - first) % height;
-        c = i * ldc;
-      }, edge_);
+      multiply_panel(
+          panel, rows,
+          [=](std::int64_t i, std::int64_t& a, std::int64_t& c) {
+            a = (i - first) / height * tile_size + (i - first) % height;
+            c = i * ldc;
+          },
+          edge_);
     } else {
       const std::int64_t row_step = g_.a_transposed ? 1 : g_.lda, depth_step = g_.a_transposed ? g_.lda : 1;
       panel.tile.a = g_.a + first * row_step + depth.begin * depth_step;
       panel.tile.a_step = depth_step;
-      multiply_panel(panel, rows, [=](std::int64_t i, std::int64_t& a, std::int64_t& c) {
-        a = (i - first) * row_step;
-        c = i * ldc;
-      }, edge_);
+      multiply_panel(
+          panel, rows,
+          [=](std::int64_t i, std::int64_t& a, std::int64_t& c) {
+            a = (i - first) * row_step;
+            c = i * ldc;
+          },
+          edge_);
     }
   }
 

@@ -1,8 +1,8 @@
 // C = f(op(A) op(B) + bias): single-precision matrix product with a fused epilogue.
 //
-// Each thread multiplies its own block of C with packing buffers of its own, so there is no barrier inside. Blocking after
-// K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008); small matrices are
-// multiplied where they lie, without packing.
+// Each thread multiplies its own block of C with packing buffers of its own, so there is no barrier inside. Blocking
+// after K. Goto and R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (ACM TOMS 34, 2008); small
+// matrices are multiplied where they lie, without packing.
 #pragma once
 #include <cstdint>
 

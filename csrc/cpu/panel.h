@@ -21,8 +21,8 @@ struct Epilogue {
 };
 
 struct Panel {
-  Tile tile;             // a_rows and c_rows are filled in for each tile; c, bias and b point at the panel's first column
-  int vectors;           // width in vectors of B's panel
+  Tile tile;    // a_rows and c_rows are filled in for each tile; c, bias and b point at the panel's first column
+  int vectors;  // width in vectors of B's panel
   std::int64_t columns;  // how many of them are real: B is padded with zeros beyond
   float* z;              // as in Epilogue, from the panel's first column on
   Activation activation;

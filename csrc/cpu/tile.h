@@ -1,9 +1,11 @@
 // The one micro-kernel below every matrix product and convolution: a tile of C held in registers.
 //
-//   C[r][j] (+)= bias[j] + sum over segments s, over t < length_s:  A[a_rows[r] + a_s + t*a_step] * B[(k_s + t)*ldb + j]
+//   C[r][j] (+)= bias[j] + sum over segments s, over t < length_s:  A[a_rows[r] + a_s + t*a_step] * B[(k_s + t)*ldb +
+//   j]
 //
-// A matrix product is one segment. A convolution is one segment per kernel row (its row of the NHWC image is contiguous over
-// kernel column and channel), so no im2col buffer is needed. The rows of a tile may lie anywhere: a_rows and c_rows are tables.
+// A matrix product is one segment. A convolution is one segment per kernel row (its row of the NHWC image is contiguous
+// over kernel column and channel), so no im2col buffer is needed. The rows of a tile may lie anywhere: a_rows and
+// c_rows are tables.
 #pragma once
 #include <cstdint>
 

@@ -1,8 +1,8 @@
 // Elementary functions as templates over T: float on host and device, a vector of floats in the CPU's loops.
 //
-// A vector type joins in by overloading the primitives of this file (select, as_int, as_float, sqrt, abs) beside itself, where
-// argument-dependent lookup finds them. NaN goes in, NaN comes out.
-// exp and log: polynomials of Cephes (S. L. Moshier, expf.c and logf.c), 1-2 ulp. libm's expf does not vectorise.
+// A vector type joins in by overloading the primitives of this file (select, as_int, as_float, sqrt, abs) beside
+// itself, where argument-dependent lookup finds them. NaN goes in, NaN comes out. exp and log: polynomials of Cephes
+// (S. L. Moshier, expf.c and logf.c), 1-2 ulp. libm's expf does not vectorise.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -30,11 +30,17 @@ FNN_HD FNN_INLINE float to_float(std::int32_t n) { return static_cast<float>(n);
 
 // ---- from the primitives; min and max return NaN when `x` is NaN
 template <class T>
-FNN_HD FNN_INLINE T min(T x, T limit) { return select(x > limit, limit, x); }
+FNN_HD FNN_INLINE T min(T x, T limit) {
+  return select(x > limit, limit, x);
+}
 template <class T>
-FNN_HD FNN_INLINE T max(T x, T limit) { return select(x < limit, limit, x); }
+FNN_HD FNN_INLINE T max(T x, T limit) {
+  return select(x < limit, limit, x);
+}
 template <class T>
-FNN_HD FNN_INLINE T sign(T x) { return select(x > T(0.f), T(1.f), select(x < T(0.f), T(-1.f), x)); }  // sign(0) = 0
+FNN_HD FNN_INLINE T sign(T x) {
+  return select(x > T(0.f), T(1.f), select(x < T(0.f), T(-1.f), x));
+}  // sign(0) = 0
 
 // exp(x); 0 below -86.9 (results under 1.8e-38 are flushed), inf above 88.72.
 template <class T>
@@ -61,7 +67,7 @@ FNN_HD FNN_INLINE T exp(T x) {
 template <class T>
 FNN_HD FNN_INLINE T log(T x) {
   const auto bits = as_int(x);
-  const auto exponent_bits = (bits - 0x3f3504f3) >> 23;                    // mantissa in [sqrt(1/2), sqrt(2))
+  const auto exponent_bits = (bits - 0x3f3504f3) >> 23;  // mantissa in [sqrt(1/2), sqrt(2))
   const T m = as_float(bits - (exponent_bits << 23)) - T(1.f);
   const T e = to_float(exponent_bits);
   T p = T(7.0376836292e-2f);

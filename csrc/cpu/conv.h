@@ -1,0 +1,98 @@
+// Two-dimensional convolution of NHWC images and its gradients, as matrix products over shifted views: no im2col
+// buffer.
+//
+//   y[n, i, j, f] = act(b[f] + sum over r, s, c of  x[n, i*sh + r*dh - top, j*sw + s*dw - left, c] w[r, s, c, f])
+//
+// In NHWC the elements (s, c) of one kernel row are contiguous in the image, so output pixel p is the sum over kernel
+// rows of a vector-matrix product whose vector lies in the (zero-padded) image: a segment of cpu/tile.h.
+#pragma once
+#include <cstdint>
+
+#include "base/kernel.h"
+#include "cpu/panel.h"
+
+namespace fnn::cpu {
+
+struct ConvShape {
+  std::int64_t n, h, w, c;  // images
+  std::int64_t kh, kw, f;   // kernel [kh, kw, c/groups, f]
+  std::int64_t oh, ow;      // output
+  std::int64_t sh, sw;      // strides
+  std::int64_t top, left;   // zeros before the first row and column
+  std::int64_t dh, dw;      // dilations
+  std::int64_t groups;
+
+  std::int64_t group_c() const { return c / groups; }
+  std::int64_t group_f() const { return f / groups; }
+  std::int64_t depth() const { return kh * kw * group_c(); }
+  std::int64_t pixels() const { return oh * ow; }
+  // The part of the padded image that the outputs look at.
+  std::int64_t padded_h() const { return oh == 0 ? 0 : (oh - 1) * sh + (kh - 1) * dh + 1; }
+  std::int64_t padded_w() const { return ow == 0 ? 0 : (ow - 1) * sw + (kw - 1) * dw + 1; }
+  bool needs_padding() const { return top != 0 || left != 0 || padded_h() > h || padded_w() > w; }
+  std::int64_t row() const {
+    return (needs_padding() ? padded_w() : w) * c;
+  }  // floats between rows of the padded image
+  std::int64_t work() const { return n * pixels() * depth() * f / 5; }
+};
+
+struct ConvForward : Kernel {
+  ConvShape shape;
+  const float* x;
+  const float* w;
+  float* y;
+  Epilogue epilogue;
+
+  std::int64_t work() const { return shape.work(); }
+  Scratch scratch(int threads) const;
+  void operator()(const Worker& worker) const;
+};
+
+// dx = the gradient for x, given dz [n, oh, ow, f].
+struct ConvInputGradient : Kernel {
+  ConvShape shape;
+  const float* w;
+  const float* dz;
+  float* dx;
+
+  Scratch scratch(int threads) const;
+  void operator()(const Worker& worker) const;
+};
+
+// dw = the gradient for w, or dw += with accumulate.
+struct ConvWeightGradient : Kernel {
+  ConvShape shape;
+  const float* x;
+  const float* dz;
+  float* dw;
+  bool accumulate;
+
+  Scratch scratch(int threads) const;
+  void operator()(const Worker& worker) const;
+};
+
+// dz = dy f'(saved), then db, dw and dx, each unless null.
+struct ConvBackward : Kernel {
+  ConvShape shape;
+  const float* x;
+  const float* w;
+  const float* saved;
+  const float* dy;
+  float* dz;
+  float* dw;
+  float* db;
+  float* dx;
+  Activation activation;
+  float alpha;
+  bool accumulate;
+
+  std::int64_t work() const { return 2 * shape.work(); }
+  Scratch scratch(int threads) const;
+  void operator()(const Worker& worker) const;
+
+ private:
+  ConvWeightGradient weight_gradient() const { return {{}, shape, x, dz, dw, accumulate}; }
+  ConvInputGradient input_gradient() const { return {{}, shape, w, dz, dx}; }
+};
+
+}  // namespace fnn::cpu

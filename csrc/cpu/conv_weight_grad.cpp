@@ -1,0 +1,127 @@
+// dw[r, s, c, f] = sum over images and output pixels of x[i*sh + r*dh, j*sw + s*dw, c] dz[i, j, f]: a product of depth
+// "pixels" whose rows (r, s, c) are shifted views of the padded image; one segment per output row.
+#include <algorithm>
+
+#include "cpu/arena.h"
+#include "cpu/conv.h"
+#include "cpu/gradient.h"
+#include "cpu/pack.h"
+#include "cpu/padding.h"
+
+namespace fnn::cpu {
+namespace {
+
+// Up to this size of dw each thread sums its own images into a private dw, so that it reads only them; beyond, the
+// threads share out the rows of dw and each reads all images.
+constexpr std::int64_t kPrivateFloats = 256 * 1024;
+
+bool is_private(const ConvShape& s, int threads) { return threads > 1 && s.depth() * s.f <= kPrivateFloats; }
+
+struct Buffers {
+  float* edge;
+  float* image;        // one padded image
+  float* dz_panel;     // columns of dz padded to whole vectors
+  std::int64_t* rows;  // offset of (r, s, c) in the image
+  Segment* segments;   // per output row
+
+  Buffers(const ConvShape& s, ArenaCutter& cut)
+      : edge(cut.take<float>(kEdgeFloats)),
+        image(cut.take<float>(s.needs_padding() ? s.padded_h() * s.padded_w() * s.c : 0)),
+        dz_panel(cut.take<float>(s.group_f() % kLanes != 0 ? s.pixels() * 2 * kLanes : 0)),
+        rows(cut.take<std::int64_t>(s.depth())),
+        segments(cut.take<Segment>(s.oh)) {}
+};
+
+void list_rows(const ConvShape& s, std::int64_t* rows) {
+  for (std::int64_t r = 0, i = 0; r < s.kh; ++r)
+    for (std::int64_t q = 0; q < s.kw; ++q)
+      for (std::int64_t c = 0; c < s.group_c(); ++c, ++i) rows[i] = r * s.dh * s.row() + q * s.dw * s.c + c;
+}
+
+std::int64_t list_segments(const ConvShape& s, Segment* segments) {
+  if (s.sh * s.row() == s.ow * s.sw * s.c && s.oh > 0) {  // output rows follow each other without a gap
+    segments[0] = {0, 0, s.pixels()};
+    return 1;
+  }
+  for (std::int64_t i = 0; i < s.oh; ++i) segments[i] = {i * s.sh * s.row(), i * s.ow, s.ow};
+  return s.oh;
+}
+
+// Sums over some images into some rows of dw.
+struct Sum {
+  const ConvShape& s;
+  const Buffers& buffers;
+  std::int64_t segment_count;
+  float* dw;
+
+  void add(const float* image, const float* dz, Range rows, bool accumulate) const {
+    for (std::int64_t f = 0; f < s.f;) {
+      const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
+      Panel panel = {};
+      panel.vectors = panel_vectors(kMaxTileRows, left);
+      const std::int64_t width = panel.vectors * kLanes;
+      panel.columns = std::min(width, left);
+      panel.tile.a = image + group * s.group_c();
+      panel.tile.a_step = s.sw * s.c;
+      panel.tile.b = dz + f;
+      panel.tile.ldb = s.f;
+      if (panel.columns < width) {
+        pack_columns(dz + f, s.f, s.pixels(), panel.columns, width, buffers.dz_panel);
+        panel.tile.b = buffers.dz_panel;
+        panel.tile.ldb = width;
+      }
+      panel.tile.segments = buffers.segments;
+      panel.tile.segment_count = segment_count;
+      panel.tile.c = dw + f;
+      panel.tile.accumulate = accumulate;
+      multiply_panel(
+          panel, rows,
+          [&](std::int64_t i, std::int64_t& a, std::int64_t& c) {
+            a = buffers.rows[i];
+            c = i * s.f;
+          },
+          buffers.edge);
+      f += panel.columns;
+    }
+  }
+};
+
+}  // namespace
+
+Scratch ConvWeightGradient::scratch(int threads) const {
+  ArenaCutter mine;
+  Buffers(shape, mine);
+  const std::int64_t parts = is_private(shape, threads) ? threads * shape.depth() * shape.f : 0;
+  return {static_cast<std::size_t>(parts) * sizeof(float), mine.used()};
+}
+
+void ConvWeightGradient::operator()(const Worker& worker) const {
+  const ConvShape& s = shape;
+  const bool own = is_private(s, worker.size);
+  const std::int64_t count = s.depth() * s.f;
+  ArenaCutter cut(worker.scratch<void>());
+  const Buffers buffers(s, cut);
+  list_rows(s, buffers.rows);
+  const std::int64_t segment_count = list_segments(s, buffers.segments);
+  const Range images = own ? share(s.n, worker.rank, worker.size) : Range{0, s.n};
+  const Range rows = own ? Range{0, s.depth()} : share(s.depth(), worker.rank, worker.size);
+  float* target = own ? worker.shared<float>() + worker.rank * count : dw;
+  const bool adds = accumulate && !own;
+  if (images.size() == 0 && !adds) std::fill(target + rows.begin * s.f, target + rows.end * s.f, 0.f);
+
+  const Sum sum = {s, buffers, segment_count, target};
+  for (std::int64_t i = images.begin; i < images.end; ++i) {
+    const float* image = x + i * s.h * s.w * s.c;
+    if (s.needs_padding()) {
+      pad_image(image, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
+      image = buffers.image;
+    }
+    sum.add(image, dz + i * s.pixels() * s.f, rows, adds || i > images.begin);
+  }
+  if (own) {
+    worker.barrier();
+    sum_parts(worker, worker.shared<float>(), count, dw, accumulate);
+  }
+}
+
+}  // namespace fnn::cpu
