@@ -76,7 +76,7 @@ def test_logs_and_params():
 
     model = mlp()
     model.fit(X, Y, batch_size=16, epochs=2, validation_split=0.2, verbose=0, callbacks=Spy())
-    assert seen["params"] == {"epochs": 2, "steps": 2, "verbose": 0}
+    assert seen["params"] == {"epochs": 2, "steps": 2, "verbose": 0, "validation_freq": 1}
     assert seen["batch"] == (1, ["accuracy", "loss"])
     assert seen["epoch"] == (1, ["accuracy", "loss", "val_accuracy", "val_loss"])
 
@@ -94,6 +94,14 @@ def test_early_stopping():
     late = callbacks.EarlyStopping("m", patience=1, start_from_epoch=3)
     assert len(run(late, m=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).history.epoch) == 5
     assert len(run(callbacks.EarlyStopping("m", patience=3, baseline=0.5), m=[3, 2, 1] + [1] * 7).history.epoch) == 4
+
+
+def test_epochs_without_validation_are_passed_over(tmp_path):
+    watch = [callbacks.EarlyStopping(patience=2), callbacks.ReduceLROnPlateau(patience=1, factor=0.5)]
+    watch.append(callbacks.ModelCheckpoint(tmp_path / "{epoch}", save_best_only=True))
+    model = mlp(0.0)
+    model.fit(X, Y, epochs=20, validation_data=(X, Y), validation_freq=3, callbacks=watch, verbose=0)
+    assert model.history.epoch[-1] == 8 and [p.name for p in tmp_path.iterdir()] == ["3"]
 
 
 def test_early_stopping_restores_the_best_weights(capsys):

@@ -181,3 +181,12 @@ def test_other_refusals(tmp_path):
         models.load_model(tmp_path / "new")
     with pytest.raises(ValueError, match="Sequential.save: the model must be built"):
         models.Sequential([layers.Dense(3)]).save(tmp_path / "a")
+
+
+def test_layers_that_cannot_be_made(tmp_path):
+    config = '{"format": 1, "config": {"name": "a", "layers": [{"class_name": "Dense", "config": {"unit": 3}}]}}'
+    save_file({"a": np.ones(3, np.float32)}, tmp_path / "odd", {"fastnn": config})
+    with pytest.raises(
+        ValueError, match="load_model: filepath must be a file written by model.save, got one whose lay"
+    ):
+        models.load_model(tmp_path / "odd")

@@ -14,7 +14,7 @@ class Callback:
 
     Attributes:
         model: the model in training.
-        params: {"epochs", "steps", "verbose"}.
+        params: {"epochs", "steps", "verbose", "validation_freq"}; the last is None without validation.
         handles_nonfinite_loss: True keeps ``fit`` from raising on a NaN loss, as the callback acts on it.
     """
 

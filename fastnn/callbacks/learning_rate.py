@@ -76,6 +76,8 @@ class ReduceLROnPlateau(Monitor):
         rate = constant_learning_rate(self.model, "ReduceLROnPlateau")
         if logs is not None:
             logs["learning_rate"] = rate
+        if value is None:
+            return
         if self.cooldown_counter > 0:
             self.cooldown_counter -= 1
             self.wait = 0

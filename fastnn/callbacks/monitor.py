@@ -25,10 +25,12 @@ class Monitor(Callback):
             self.larger_is_better = mode == "max"
         self.worst = -math.inf if self.larger_is_better else math.inf
 
-    def value(self, logs: Logs | None) -> float:
-        """The watched value; an error that lists what there is if it's missing."""
+    def value(self, logs: Logs | None) -> float | None:
+        """The watched value, None in an epoch without validation; an error that lists what there is if it's missing."""
         found = (logs or {}).get(self.monitor)
         if found is None:
+            if self.monitor.startswith("val_") and (self.params.get("validation_freq") or 1) > 1:
+                return None
             remedy = "val_ values need validation_split or validation_data." if self.monitor.startswith("val_") else ""
             names = ", ".join(logs or {})
             fail(type(self).__name__, "monitor", f"one of {names}", repr(self.monitor), remedy)
@@ -81,6 +83,8 @@ class EarlyStopping(Monitor):
         if epoch < self.start_from_epoch:
             return
         value = self.value(logs)
+        if value is None:
+            return
         if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         self.wait += 1
@@ -155,7 +159,7 @@ class ModelCheckpoint(Monitor):
     def _save(self, batch: int | None, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
-            if not self.better(value, self.best):
+            if value is None or not self.better(value, self.best):
                 return
             self.best = value
         try:

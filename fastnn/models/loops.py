@@ -30,6 +30,7 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         progress = Progress(verbose, f"Epoch {epoch + 1}/{epochs.stop}", source.samples)
         try:
             logs, seen = run_epoch(model, source, hooks, epoch, progress)
+            progress.stop()
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 values = run_evaluation(model, validation, hooks, 0)
                 logs.update({f"val_{name}": value for name, value in values.items()})

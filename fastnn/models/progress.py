@@ -38,6 +38,7 @@ class Progress:
         self.verbose, self.title = verbose, title
         self.begin = time.perf_counter()
         self.next = self.begin + _INTERVAL
+        self.elapsed: float | None = None
         self._bar: Any = None
         if verbose == 1:
             from tqdm import tqdm  # imported when a bar is drawn: it takes longer to load than fastnn
@@ -60,16 +61,22 @@ class Progress:
         self._bar.n = seen
         self._bar.set_postfix_str(", ".join(filter(None, (f"{rate:,.0f} samples/s", format_logs(logs)))), refresh=True)
 
+    def stop(self) -> None:
+        """The rate counts up to here: what follows, such as validation, isn't part of it."""
+        self.elapsed = time.perf_counter() - self.begin
+
     def close(self, seen: int, logs: dict[str, Any]) -> None:
         """Show the final values and end the line."""
-        elapsed = time.perf_counter() - self.begin
-        rate = f"{seen / max(elapsed, 1e-9):,.0f} samples/s"
+        if self.elapsed is None:
+            self.stop()
+        assert self.elapsed is not None
+        shown = ", ".join(filter(None, (f"{seen / max(self.elapsed, 1e-9):,.0f} samples/s", format_logs(logs))))
         if self._bar is not None:
             self._bar.n = seen
-            self._bar.set_postfix_str(", ".join(filter(None, (rate, format_logs(logs)))), refresh=True)
+            self._bar.set_postfix_str(shown, refresh=False)  # closing draws it
             self._bar.close()
         elif self.verbose == 2:
-            print(", ".join(filter(None, (f"{self.title}: {elapsed:.2f} s", rate, format_logs(logs)))), flush=True)
+            print(f"{self.title}: {self.elapsed:.2f} s, {shown}", flush=True)
 
     def abandon(self) -> None:
         """End the line without new values, after an exception."""

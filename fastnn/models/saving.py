@@ -89,7 +89,10 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
     if "config" not in header:
         remedy = "Build the model and call model.load_weights(filepath)."
         fail("load_model", "filepath", "a file written by model.save", f"weights alone in {str(filepath)!r}", remedy)
-    model = Sequential.from_config(header["config"], custom_objects)
+    try:
+        model = Sequential.from_config(header["config"], custom_objects)
+    except (KeyError, TypeError) as error:
+        fail("load_model", "filepath", "a file written by model.save", f"one whose layers can't be made: {error}")
     state = {name: tensors.pop(name) for name in list(tensors) if name.startswith("optimizer/")}
     _assign(model, tensors, filepath, "load_model")
     if compile and "compile" in header:

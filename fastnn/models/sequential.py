@@ -23,7 +23,8 @@ class Sequential(Trainer):
 
     Args:
         layers: the layers, in order; more can be added.
-        name: for the summary.
+        trainable: False freezes every layer that is added.
+        name: for the summary and the saved file; "sequential" if None.
 
     Example:
         model = Sequential([Input((784,)), Dense(128, activation="relu"), Dense(10, activation="softmax")])
@@ -31,9 +32,10 @@ class Sequential(Trainer):
         model.fit(x, y, batch_size=32, epochs=5)
     """
 
-    def __init__(self, layers: Iterable[Layer] | None = None, name: str = "sequential"):
+    def __init__(self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None):
         super().__init__()
-        self.name = name
+        self.name = name or "sequential"
+        self._freeze = not trainable
         self.layers: list[Layer] = []
         self.built = False
         self._sample_shape: Shape | None = None
@@ -55,6 +57,8 @@ class Sequential(Trainer):
             return
         self._name(layer)
         self.layers.append(layer)
+        if self._freeze:
+            layer.trainable = False
         layer.stream = len(self.layers)
         if self._sample_shape is None and len(self.layers) == 1:
             self._sample_shape = layer.input_shape
@@ -153,6 +157,7 @@ class Sequential(Trainer):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        self._freeze = not value
         for layer in self.layers:
             layer.trainable = bool(value)
 
@@ -218,7 +223,7 @@ class Sequential(Trainer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Sequential":
         """An uncompiled model with new weights, from ``get_config``."""
-        model = cls(name=config.get("name", "sequential"))
+        model = cls(name=config["name"])
         if config.get("input_shape") is not None:
             model.add(InputLayer(config["input_shape"]))
         for layer in config["layers"]:

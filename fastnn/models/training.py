@@ -91,11 +91,12 @@ class Trainer(Compilable):
             size = validation_batch_size or batch_size
             validation = self._source("fit", vx, vy, vw, size, validation_steps, None)
         steps = steps_per_epoch or source.steps
+        frequency = _check.integer("fit", "validation_freq", validation_freq, 1)
         params = {"epochs": epochs, "steps": steps, "verbose": resolve_verbose(verbose, "fit")}
+        params["validation_freq"] = None if validation is None else frequency
         self.history = History()
         entries = [callbacks] if not isinstance(callbacks, (list, tuple)) and callbacks is not None else callbacks
         hooks = CallbackList([*(entries or ()), self.history], self, params)
-        frequency = _check.integer("fit", "validation_freq", validation_freq, 1)
         loops.run_fit(self, source, validation, hooks, range(initial_epoch, epochs), frequency)
         return self.history
 
