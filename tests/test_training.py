@@ -214,3 +214,12 @@ def test_a_cnn_learns_the_digits(optimizer):
     model.fit(x / 16, y, batch_size=32, epochs=16, verbose=0)
     _, accuracy = model.evaluate(x_test / 16, y_test, verbose=0)
     assert accuracy >= 0.97
+
+
+@pytest.mark.parametrize("drop_last, total", [(False, 50), (True, 48)])
+def test_progress_and_predictions_of_a_loader_count_its_samples(drop_last, total, capsys):
+    model = mlp()
+    loader = data.Loader(X, Y, batch_size=16, drop_last=drop_last)
+    model.fit(loader, verbose=1)
+    assert f"{total}/{total}" in capsys.readouterr().err
+    np.testing.assert_allclose(model.predict(loader), model.predict(X[:total]), rtol=1e-6)

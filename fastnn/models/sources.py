@@ -77,6 +77,9 @@ class StreamBatches:
         self.stream, self.convert, self.function = stream, convert, function
         self.samples: int | None = None
         self.steps: int | None = len(stream) if hasattr(stream, "__len__") else None
+        samples, size = getattr(stream, "samples", None), getattr(stream, "batch_size", None)
+        if self.steps is not None and isinstance(samples, int) and isinstance(size, int):  # a Loader
+            self.samples = min(samples, self.steps * size)
 
     def __iter__(self) -> Iterator[Batch]:
         empty_stream = True
