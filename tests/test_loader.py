@@ -47,7 +47,7 @@ def test_yields_what_it_is_given():
 def test_drop_last():
     x, y, _ = arrays()
     loader = Loader(x, y, batch_size=5, drop_last=True, shuffle=True, seed=0)
-    assert len(loader) == 4 and [len(b[1]) for b in loader] == [5] * 4
+    assert len(loader) == 4 and loader.samples == 20 and [len(b[1]) for b in loader] == [5] * 4
 
 
 def test_shuffle_is_a_new_permutation_each_epoch_and_repeats_by_seed():

@@ -68,13 +68,13 @@ class Loader:
         workers: int = 1,
     ) -> None:
         self.x = _storage(x)
-        self.samples = len(self.x)
-        self.y = None if y is None else _targets("y", y, self.samples)
-        self.sample_weight = None if sample_weight is None else _weights(sample_weight, self.samples, y is not None)
+        n = len(self.x)
+        self.y = None if y is None else _targets("y", y, n)
+        self.sample_weight = None if sample_weight is None else _weights(sample_weight, n, y is not None)
         self.batch_size = integer("Loader", "batch_size", batch_size, 1)
-        if self.batch_size > self.samples:
-            remedy = f"Pass batch_size={self.samples} or less."
-            fail("Loader", "batch_size", f"at most the {self.samples} samples of x", str(batch_size), remedy)
+        if self.batch_size > n:
+            remedy = f"Pass batch_size={n} or less."
+            fail("Loader", "batch_size", f"at most the {n} samples of x", batch_size, remedy)
         self.shuffle = bool(shuffle)
         self.seed = _new_seed() if seed is None else integer("Loader", "seed", seed, 0, 2**64 - 1)
         self.drop_last = bool(drop_last)
@@ -91,7 +91,13 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return self.samples // self.batch_size if self.drop_last else -(-self.samples // self.batch_size)
+        n = len(self.x)
+        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        return len(self) * self.batch_size if self.drop_last else len(self.x)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
@@ -119,9 +125,9 @@ class Loader:
     def _indices(self, epoch: int) -> Iterator[NDArray[np.int64]]:
         if self.shuffle:
             bits = np.random.Philox(key=np.array([self.seed, epoch], np.uint64))
-            order = np.random.Generator(bits).permutation(self.samples)
+            order = np.random.Generator(bits).permutation(len(self.x))
         else:
-            order = np.arange(self.samples)
+            order = np.arange(len(self.x))
         order = order.astype(np.int64, copy=False)
         for batch in range(len(self)):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
