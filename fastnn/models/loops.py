@@ -9,6 +9,7 @@ from fastnn._backend import empty, kernels
 from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
 from fastnn.models.progress import Progress
+from fastnn.models.sources import ArrayBatches
 
 
 def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epochs: range, validation_freq: int) -> None:
@@ -128,7 +129,7 @@ def run_prediction(model: Any, source: Any, hooks: CallbackList, verbose: int) -
         if before:
             hooks.call("on_predict_batch_begin", number, {})
         y = model.forward(batch.x, False)
-        if source.samples is None:
+        if not isinstance(source, ArrayBatches):  # an iterable may yield more or fewer than it says
             parts.append(y.copy())
         else:
             if out is None:

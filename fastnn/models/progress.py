@@ -6,7 +6,8 @@ from typing import Any
 
 from fastnn._check import fail
 
-_INTERVAL = 0.1  # seconds between two updates: drawing a bar costs about as much as ten steps of a small net
+# Seconds between two updates: drawing a bar costs about as much as ten steps of a small net, and fills a log file.
+_INTERVAL = 0.1 if sys.stderr and sys.stderr.isatty() else 10.0
 
 
 def resolve_verbose(verbose: Any, function: str) -> int:
