@@ -26,7 +26,7 @@ from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
-KERNEL_FOLDERS = ("csrc/base", "csrc/cpu", "csrc/bindings")
+BINDINGS = "csrc/bindings/module.cpp"
 # No -ffast-math: NaN must live. -fno-math-errno lets sqrt vectorise (4.5x on Adam).
 FLAGS = ["-std=c++17", "-fPIC", "-pthread", "-DNDEBUG", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"]
@@ -57,7 +57,7 @@ def kernel_extension(level):
     module = "_cpu_" + level.replace("-", "_")
     return Extension(
         f"fastnn.{module}",
-        sources=sorted(source for folder in KERNEL_FOLDERS for source in glob(f"{folder}/*.cpp")),
+        sources=[BINDINGS, *sorted(glob("csrc/base/*.cpp") + glob("csrc/cpu/*.cpp"))],
         include_dirs=["csrc"],
         define_macros=[("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')],
         extra_compile_args=WARNINGS + LEVEL_FLAGS[level],
@@ -97,7 +97,7 @@ class ParallelBuild(build_ext):
 
     def build_extensions(self):
         sources = [(extension, source) for extension in self.extensions for source in extension.sources]
-        sources.sort(key=lambda pair: -os.path.getsize(pair[1]))  # the long ones first
+        sources.sort(key=lambda pair: pair[1] != BINDINGS)  # the longest first
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(int(os.environ.get("FASTNN_BUILD_JOBS") or cpus)) as pool:
             list(pool.map(self.compile_source, *zip(*sources)))
@@ -108,9 +108,10 @@ class ParallelBuild(build_ext):
 
     def compile_source(self, extension, source):
         obj = self.object_path(extension, source)
-        # The bindings only check and forward: -O1 saves compile time and size.
-        optimise = "-O1" if "bindings" in Path(source).parts else "-O3"
-        command = [*CXX, optimise, *FLAGS, *extension.extra_compile_args]
+        command = [*CXX, "-O1" if source == BINDINGS else "-O3", *FLAGS, *extension.extra_compile_args]
+        if source == BINDINGS:  # all in one: to parse pybind11 for each of them would double the time of the build
+            others = sorted(set(glob("csrc/bindings/*.cpp")) - {BINDINGS})
+            command += [word for path in others for word in ("-include", path)]
         command += [f"-D{name}={value}" for name, value in extension.define_macros]
         command += [f"-I{path}" for path in extension.include_dirs]
         # As system headers they give no warnings, and -MMD leaves them out.

@@ -10,11 +10,11 @@ namespace {
 using py::handle;
 
 // What all metrics take: pred[n, f], weights[n] or None.
-struct Call : Border {
+struct MetricCall : Border {
   Array<const float> pred;
   const float* weights = nullptr;
 
-  Call(const char* function, handle prediction, handle weight) : Border(function) {
+  MetricCall(const char* function, handle prediction, handle weight) : Border(function) {
     pred = in<float>("pred", prediction, {kAny, kAny});
     if (pred.shape[1] == 0) fail("pred", "an array with at least one column", "none");
     if (!weight.is_none()) weights = in<float>("weights", weight, {pred.shape[0]}).ptr();
@@ -29,33 +29,33 @@ struct Call : Border {
 };
 
 void sparse_categorical_matches(handle pred, handle labels, handle weights, handle state) {
-  Call call("sparse_categorical_matches", pred, weights);
+  MetricCall call("sparse_categorical_matches", pred, weights);
   const std::int32_t* label = label_argument(call, labels, call.pred);
   launch(cpu::SparseCategoricalMatches(call.with_state(state), label));
 }
 
 void categorical_matches(handle pred, handle targets, handle weights, handle state) {
-  Call call("categorical_matches", pred, weights);
+  MetricCall call("categorical_matches", pred, weights);
   const float* target = call.targets(targets);
   launch(cpu::CategoricalMatches(call.with_state(state), target));
 }
 
 void top_k_matches(handle pred, handle labels, handle weights, std::int64_t k, handle state) {
-  Call call("top_k_matches", pred, weights);
+  MetricCall call("top_k_matches", pred, weights);
   if (k < 1) call.fail("k", "at least 1", std::to_string(k));
   const std::int32_t* label = label_argument(call, labels, call.pred);
   launch(cpu::TopKMatches(call.with_state(state), label, k));
 }
 
 void binary_matches(handle pred, handle targets, handle weights, float threshold, handle state) {
-  Call call("binary_matches", pred, weights);
+  MetricCall call("binary_matches", pred, weights);
   const float* target = call.targets(targets);
   launch(cpu::BinaryMatches(call.with_state(state), target, threshold));
 }
 
 template <class Term>
 void error_sum(const char* function, handle pred, handle targets, handle weights, handle state) {
-  Call call(function, pred, weights);
+  MetricCall call(function, pred, weights);
   const float* target = call.targets(targets);
   const cpu::MetricKernel sums = call.with_state(state);
   cpu::LossArguments arguments = {};
@@ -78,7 +78,7 @@ void squared_error(handle pred, handle targets, handle weights, handle state) {
 }
 
 void confusion_counts(handle pred, handle targets, handle weights, handle thresholds, handle counts) {
-  Call call("confusion_counts", pred, weights);
+  MetricCall call("confusion_counts", pred, weights);
   const float* target = call.targets(targets);
   const auto steps = call.in<float>("thresholds", thresholds, {kAny});
   for (std::int64_t i = 1; i < steps.shape[0]; ++i) {
