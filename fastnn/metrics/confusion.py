@@ -95,7 +95,7 @@ class Recall(Precision):
 class AUC(_Confusion):
     """Area under the curve of true over false positive rate (ROC) or of precision over recall (PR).
 
-    The curve is known at `num_thresholds` points: -1e-7, 1 / (num_thresholds - 1), 2 / (num_thresholds - 1) ... 1 + 1e-7.
+    The curve is known at num_thresholds = k points, the thresholds -1e-7, 1 / (k - 1), 2 / (k - 1), ..., 1 + 1e-7.
 
     Args:
         num_thresholds: at least 2; more is more exact.
@@ -141,7 +141,7 @@ class AUC(_Confusion):
         return float(np.sum((x[:-1] - x[1:]) * heights))
 
     def _interpolated_precision_recall(self) -> float:
-        """Between thresholds true positives grow linearly with all positives, so each area is an integral with a log."""
+        """Between thresholds true positives grow linearly with all positives: each area is an integral with a log."""
         tp, fp, _, fn = self.state
         positives = tp + fp
         slope = _divide(tp[:-1] - tp[1:], np.maximum(positives[:-1] - positives[1:], 0))
