@@ -23,10 +23,11 @@
 namespace fnn {
 namespace {
 
-// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting
-// thread spins for some tens of microseconds, then gives the core away, then sleeps.
-constexpr int kSpins = 4000;
-constexpr int kYields = 50;
+// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting thread
+// spins for some microseconds, then offers its core to others for some tens (a yield costs about half a microsecond when
+// nobody wants the core, and lets the awaited thread run when it shares ours), then sleeps.
+constexpr int kSpins = 300;
+constexpr int kYields = 150;
 
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)

@@ -46,7 +46,22 @@ struct ConvForward : Kernel {
   std::int64_t work() const { return shape.work(); }
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
+
+ private:
+  struct Segments {
+    const Segment* first;
+    std::int64_t count;
+  };
+  // Some output pixels of one image, all output channels; `windows` are their offsets in the padded `input`.
+  void multiply_pixels(Range pixels, std::int64_t image, const float* input, const float* packed,
+                       const std::int64_t* windows, Segments segments, float* edge) const;
 };
+
+// Rows to run through all panels of a product before the next ones: enough to use a panel well while it is in the
+// first-level cache, few enough that the finished rows of C are written while they are in it too.
+inline std::int64_t chunk_rows(std::int64_t columns, std::int64_t rows) {
+  return columns <= 2 * kLanes ? std::max<std::int64_t>(rows, 1) : 4 * kMaxTileRows;
+}
 
 // dx = the gradient for x, given dz [n, oh, ow, f].
 struct ConvInputGradient : Kernel {

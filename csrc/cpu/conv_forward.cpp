@@ -21,6 +21,12 @@ struct Buffers {
         segments(cut.take<Segment>(s.kh * s.kw)) {}
 };
 
+void list_pixels(const ConvShape& s, std::int64_t* windows) {
+  const std::int64_t row = s.row();
+  for (std::int64_t i = 0, p = 0; i < s.oh; ++i)
+    for (std::int64_t j = 0; j < s.ow; ++j, ++p) windows[p] = i * s.sh * row + j * s.sw * s.c;
+}
+
 // Where the product's depth (r, s, c) lies in the image, from a window's first element on.
 std::int64_t list_segments(const ConvShape& s, Segment* segments) {
   const std::int64_t row = s.row();
@@ -35,8 +41,12 @@ std::int64_t list_segments(const ConvShape& s, Segment* segments) {
   return count;
 }
 
-// Weights are read where they lie, except that panels whose last vector is not full need a padded copy.
-bool needs_packing(const ConvShape& s) { return s.group_f() % kLanes != 0; }
+// Narrow weights and those of few pixels are read where they lie; else panels are copied together, so that their rows
+// do not fall into the same sets of the cache, and padded to whole vectors.
+bool needs_packing(const ConvShape& s) {
+  const bool wide = s.group_f() > 2 * kLanes && s.n * s.pixels() > 512;
+  return s.group_f() % kLanes != 0 || wide;
+}
 
 std::int64_t packed_width(const ConvShape& s) { return (s.group_f() + kLanes - 1) / kLanes * kLanes; }
 
@@ -71,11 +81,8 @@ void ConvForward::operator()(const Worker& worker) const {
   }
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
-  const std::int64_t row = s.row();
-  for (std::int64_t i = 0, p = 0; i < s.oh; ++i)
-    for (std::int64_t j = 0; j < s.ow; ++j, ++p) buffers.pixels[p] = i * s.sh * row + j * s.sw * s.c;
+  list_pixels(s, buffers.pixels);
   const std::int64_t segment_count = list_segments(s, buffers.segments);
-
   const Range mine = share(s.n * s.oh, worker.rank, worker.size);  // output rows over all images
   for (std::int64_t line = mine.begin; line < mine.end;) {
     const std::int64_t image = line / s.oh, end = std::min(mine.end, (image + 1) * s.oh);
@@ -86,39 +93,41 @@ void ConvForward::operator()(const Worker& worker) const {
       pad_image(input, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
       input = buffers.image;
     }
-    const float* packed_weights = worker.shared<float>();
-    for (std::int64_t f = 0; f < s.f;) {
-      const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
-      Panel panel;
-      panel.vectors = panel_vectors(kMaxTileRows, left);
-      const std::int64_t width = panel.vectors * kLanes;
-      panel.columns = std::min(width, left);
-      const std::int64_t at = image * s.pixels() * s.f + f;
-      panel.tile = {input + group * s.group_c(),
-                    nullptr,
-                    1,
-                    packed ? packed_weights : w + f,
-                    packed ? width : s.f,
-                    buffers.segments,
-                    segment_count,
-                    y + at,
-                    nullptr,
-                    epilogue.bias == nullptr ? nullptr : epilogue.bias + f,
-                    false,
-                    false};
-      panel.z = epilogue.z == nullptr ? nullptr : epilogue.z + at;
-      panel.activation = epilogue.activation;
-      panel.alpha = epilogue.alpha;
-      multiply_panel(
-          panel, pixels,
-          [&](std::int64_t p, std::int64_t& a, std::int64_t& c) {
-            a = buffers.pixels[p];
-            c = p * s.f;
-          },
-          buffers.edge);
-      packed_weights += width * s.depth();
-      f += panel.columns;
-    }
+    const std::int64_t step = chunk_rows(s.f, pixels.size());
+    for (std::int64_t p = pixels.begin; p < pixels.end; p += step)
+      multiply_pixels({p, std::min(p + step, pixels.end)}, image, input, packed ? worker.shared<float>() : nullptr,
+                      buffers.pixels, {buffers.segments, segment_count}, buffers.edge);
+  }
+}
+
+void ConvForward::multiply_pixels(Range pixels, std::int64_t image, const float* input, const float* packed,
+                                  const std::int64_t* windows, Segments segments, float* edge) const {
+  const ConvShape& s = shape;
+  for (std::int64_t f = 0; f < s.f;) {
+    const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
+    const std::int64_t at = image * s.pixels() * s.f + f;
+    Panel panel = {};
+    panel.vectors = panel_vectors(kMaxTileRows, left);
+    const std::int64_t width = panel.vectors * kLanes;
+    panel.columns = std::min(width, left);
+    panel.tile.a = input + group * s.group_c();
+    panel.tile.a_step = 1;
+    panel.tile.b = packed != nullptr ? packed : w + f;
+    panel.tile.ldb = packed != nullptr ? width : s.f;
+    panel.tile.segments = segments.first;
+    panel.tile.segment_count = segments.count;
+    panel.tile.c = y + at;
+    panel.tile.bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + f;
+    panel.z = epilogue.z == nullptr ? nullptr : epilogue.z + at;
+    panel.activation = epilogue.activation;
+    panel.alpha = epilogue.alpha;
+    const auto map = [&](std::int64_t p, std::int64_t& a, std::int64_t& c) {
+      a = windows[p];
+      c = p * s.f;
+    };
+    multiply_panel(panel, pixels, map, edge);
+    if (packed != nullptr) packed += width * s.depth();
+    f += panel.columns;
   }
 }
 

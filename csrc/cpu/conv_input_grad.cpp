@@ -135,8 +135,9 @@ void list_phases(const ConvShape& s, const Geometry& geometry, const Buffers& bu
   }
 }
 
-// One image, one phase: every panel of every group.
-void multiply_phase(const ConvShape& s, const Phase& phase, const Buffers& buffers, const float* weights, float* dx) {
+// Some pixels of one image and phase: every panel of every group.
+void multiply_pixels(const ConvShape& s, Range pixels, const Phase& phase, const Buffers& buffers, const float* weights,
+                     float* dx) {
   for (std::int64_t c = 0; c < s.c;) {
     const std::int64_t group = c / s.group_c(), left = (group + 1) * s.group_c() - c;
     Panel panel = {};
@@ -151,7 +152,7 @@ void multiply_phase(const ConvShape& s, const Phase& phase, const Buffers& buffe
     panel.tile.segment_count = phase.segment_count;
     panel.tile.c = dx + c;
     multiply_panel(
-        panel, phase.pixels,
+        panel, pixels,
         [&](std::int64_t p, std::int64_t& a, std::int64_t& to) {
           a = buffers.a_rows[p];
           to = buffers.c_rows[p];
@@ -183,8 +184,13 @@ void ConvInputGradient::operator()(const Worker& worker) const {
   for (std::int64_t image = images.begin; image < images.end; ++image) {
     pad_image(dz + image * s.pixels() * s.f, s.oh, s.ow, s.f, -geometry.y.first(), -geometry.x.first(), buffers.image,
               geometry.y.count(), geometry.x.count());
-    for (std::int64_t p = 0; p < s.sh * s.sw; ++p)
-      multiply_phase(s, buffers.phases[p], buffers, worker.shared<float>(), dx + image * s.h * s.w * s.c);
+    for (std::int64_t p = 0; p < s.sh * s.sw; ++p) {
+      const Phase& phase = buffers.phases[p];
+      const std::int64_t step = chunk_rows(s.c, phase.pixels.size());
+      for (std::int64_t at = phase.pixels.begin; at < phase.pixels.end; at += step)
+        multiply_pixels(s, {at, std::min(at + step, phase.pixels.end)}, phase, buffers, worker.shared<float>(),
+                        dx + image * s.h * s.w * s.c);
+    }
   }
 }
 

@@ -17,17 +17,22 @@ constexpr std::int64_t kPrivateFloats = 256 * 1024;
 
 bool is_private(const ConvShape& s, int threads) { return threads > 1 && s.depth() * s.f <= kPrivateFloats; }
 
+// One panel that is all of dz can be read where it lies.
+bool packs_dz(const ConvShape& s) { return s.f > 2 * kLanes || s.group_f() % kLanes != 0; }
+
+std::int64_t padded_group(const ConvShape& s) { return (s.group_f() + kLanes - 1) / kLanes * kLanes; }
+
 struct Buffers {
   float* edge;
   float* image;        // one padded image
-  float* dz_panel;     // columns of dz padded to whole vectors
+  float* dz_panels;    // one image of dz, panel by panel, padded to whole vectors
   std::int64_t* rows;  // offset of (r, s, c) in the image
   Segment* segments;   // per output row
 
   Buffers(const ConvShape& s, ArenaCutter& cut)
       : edge(cut.take<float>(kEdgeFloats)),
         image(cut.take<float>(s.needs_padding() ? s.padded_h() * s.padded_w() * s.c : 0)),
-        dz_panel(cut.take<float>(s.group_f() % kLanes != 0 ? s.pixels() * 2 * kLanes : 0)),
+        dz_panels(cut.take<float>(packs_dz(s) ? s.pixels() * s.groups * padded_group(s) : 0)),
         rows(cut.take<std::int64_t>(s.depth())),
         segments(cut.take<Segment>(s.oh)) {}
 };
@@ -54,7 +59,25 @@ struct Sum {
   std::int64_t segment_count;
   float* dw;
 
+  // A few pixels of all panels, then the next: dz is read once, from left to right.
+  void pack_dz(const float* dz) const {
+    constexpr std::int64_t kChunk = 8;
+    for (std::int64_t p = 0; p < s.pixels(); p += kChunk) {
+      const std::int64_t count = std::min(kChunk, s.pixels() - p);
+      float* panel = buffers.dz_panels;
+      for (std::int64_t f = 0; f < s.f;) {
+        const std::int64_t left = (f / s.group_f() + 1) * s.group_f() - f;
+        const std::int64_t width = panel_vectors(kMaxTileRows, left) * kLanes, columns = std::min(width, left);
+        pack_columns(dz + p * s.f + f, s.f, count, columns, width, panel + p * width);
+        panel += width * s.pixels();
+        f += columns;
+      }
+    }
+  }
+
   void add(const float* image, const float* dz, Range rows, bool accumulate) const {
+    if (packs_dz(s)) pack_dz(dz);
+    const float* packed = buffers.dz_panels;
     for (std::int64_t f = 0; f < s.f;) {
       const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
       Panel panel = {};
@@ -63,13 +86,9 @@ struct Sum {
       panel.columns = std::min(width, left);
       panel.tile.a = image + group * s.group_c();
       panel.tile.a_step = s.sw * s.c;
-      panel.tile.b = dz + f;
-      panel.tile.ldb = s.f;
-      if (panel.columns < width) {
-        pack_columns(dz + f, s.f, s.pixels(), panel.columns, width, buffers.dz_panel);
-        panel.tile.b = buffers.dz_panel;
-        panel.tile.ldb = width;
-      }
+      panel.tile.b = packs_dz(s) ? packed : dz + f;
+      panel.tile.ldb = packs_dz(s) ? width : s.f;
+      packed += width * s.pixels();
       panel.tile.segments = buffers.segments;
       panel.tile.segment_count = segment_count;
       panel.tile.c = dw + f;

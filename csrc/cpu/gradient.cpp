@@ -14,15 +14,43 @@ void activation_gradient(const Worker& worker, Activation activation, float alph
   });
 }
 
+namespace {
+
+// Sums of `vectors` vectors of neighbouring columns, the last with `lanes` lanes; even and odd rows apart, which hides
+// half of the latency and halves the growth of the rounding error.
+template <int vectors>
+FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::int64_t columns, std::int64_t lanes,
+                            bool accumulate) {
+  Vec even[vectors], odd[vectors];
+  const auto lanes_of = [lanes](int v) { return v == vectors - 1 ? lanes : kLanes; };
+  for (int v = 0; v < vectors; ++v) {
+    even[v] = accumulate ? load_partial(db + v * kLanes, lanes_of(v)) : Vec(0.f);
+    odd[v] = Vec(0.f);
+  }
+  std::int64_t i = 0;
+  for (; i + 2 <= rows; i += 2) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      even[v] += load_partial(dz + i * columns + v * kLanes, lanes_of(v));
+      odd[v] += load_partial(dz + (i + 1) * columns + v * kLanes, lanes_of(v));
+    }
+  }
+  for (int v = 0; v < vectors; ++v) {
+    if (i < rows) even[v] += load_partial(dz + i * columns + v * kLanes, lanes_of(v));
+    store_partial(db + v * kLanes, even[v] + odd[v], lanes_of(v));
+  }
+}
+
+}  // namespace
+
 void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
                  bool accumulate) {
+  constexpr std::int64_t kWide = 4 * kLanes;
   const Range mine = share(columns, worker.rank, worker.size, kLanes);
-  for (std::int64_t j = mine.begin; j < mine.end; j += kLanes) {
-    const std::int64_t lanes = std::min<std::int64_t>(kLanes, mine.end - j);
-    Vec sum = accumulate ? load_partial(db + j, lanes) : Vec(0.f);
-    for (std::int64_t i = 0; i < rows; ++i) sum += load_partial(dz + i * columns + j, lanes);
-    store_partial(db + j, sum, lanes);
-  }
+  std::int64_t j = mine.begin;
+  for (; j + kWide <= mine.end; j += kWide) sum_columns<4>(dz + j, db + j, rows, columns, kLanes, accumulate);
+  for (; j < mine.end; j += kLanes)
+    sum_columns<1>(dz + j, db + j, rows, columns, std::min<std::int64_t>(kLanes, mine.end - j), accumulate);
 }
 
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate) {
