@@ -99,6 +99,13 @@ def one_hot(indices: Array, classes: int) -> Array:
     return out
 
 
+def matrix(array: Array, rows: int) -> Array:
+    """A view of an array as a matrix of so many rows."""
+    if array.ndim == 2 and array.shape[0] == rows:
+        return array
+    return array.reshape(rows, array.size // rows if rows else max(array.shape[-1], 1))
+
+
 def row_weights(weights: Array | None, rows: int) -> Array | None:
     """Weights of n samples for `rows` rows, where each sample has several (a sequence)."""
     if weights is None or weights.shape[0] == rows or weights.shape[0] == 0:

@@ -82,7 +82,7 @@ class Loss:
         """
         rows = self.rows(y_pred)
         n = y_pred.shape[0]
-        pred = y_pred.reshape(rows, -1) if y_pred.ndim != 2 else y_pred
+        pred = _targets.matrix(y_pred, rows)
         grad = None if dpred is None else dpred.reshape(pred.shape)
         target = y_true.reshape(rows) if self.target_form == "labels" else y_true.reshape(pred.shape)
         if rows != n:

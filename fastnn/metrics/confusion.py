@@ -35,7 +35,7 @@ class _Confusion(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         n = y_pred.shape[0]
-        pred, targets = y_pred.reshape(n, -1), y_true.reshape(n, -1)
+        pred, targets = _targets.matrix(y_pred, n), _targets.matrix(y_true, n)
         _backend.kernels.confusion_counts(pred, targets, weights, self.thresholds, self.state)
 
 

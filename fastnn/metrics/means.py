@@ -27,7 +27,7 @@ class SparseCategoricalAccuracy(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         rows, weights = _rows(y_pred, weights)
-        pred, labels = y_pred.reshape(rows, -1), y_true.reshape(rows)
+        pred, labels = _targets.matrix(y_pred, rows), y_true.reshape(rows)
         _backend.kernels.sparse_categorical_matches(pred, labels, weights, self.state)
 
 
@@ -39,7 +39,7 @@ class CategoricalAccuracy(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         rows, weights = _rows(y_pred, weights)
-        pred, targets = y_pred.reshape(rows, -1), y_true.reshape(rows, -1)
+        pred, targets = _targets.matrix(y_pred, rows), _targets.matrix(y_true, rows)
         _backend.kernels.categorical_matches(pred, targets, weights, self.state)
 
 
@@ -58,7 +58,7 @@ class BinaryAccuracy(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         n = y_pred.shape[0]
-        pred, targets = y_pred.reshape(n, -1), y_true.reshape(n, -1)
+        pred, targets = _targets.matrix(y_pred, n), _targets.matrix(y_true, n)
         _backend.kernels.binary_matches(pred, targets, weights, self.threshold, self.state)
 
     def get_config(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class SparseTopKCategoricalAccuracy(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         rows, weights = _rows(y_pred, weights)
-        _backend.kernels.top_k_matches(y_pred.reshape(rows, -1), y_true.reshape(rows), weights, self.k, self.state)
+        _backend.kernels.top_k_matches(_targets.matrix(y_pred, rows), y_true.reshape(rows), weights, self.k, self.state)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "k": self.k}
@@ -101,7 +101,9 @@ class MeanAbsoluteError(Metric):
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         n = y_pred.shape[0]
-        getattr(_backend.kernels, self.kernel)(y_pred.reshape(n, -1), y_true.reshape(n, -1), weights, self.state)
+        getattr(_backend.kernels, self.kernel)(
+            _targets.matrix(y_pred, n), _targets.matrix(y_true, n), weights, self.state
+        )
 
 
 class MeanSquaredError(MeanAbsoluteError):
