@@ -45,11 +45,13 @@ def loss(kernel, n, c, weights=True, gradient=True, in_place=False, bench=False,
     return Case(kernel, name, make, outputs, "sum", {"scale": scale, **options}, alias, bench, flops=5 * n * c)
 
 
-def metric(kernel, n, c, weights=True, thresholds=None, bench=False, **options):
-    """A row of a metric; counts are added to some that aren't 0."""
+def metric(kernel, n, c, weights=True, thresholds=None, ties=False, bench=False, **options):
+    """A row of a metric; sums are added to some that aren't 0. `ties`: predictions of few values, a few NaN."""
 
     def make(rng):
         arrays = _predictions_and_truth(rng, kernel, n, c)
+        if ties:
+            arrays["pred"][...] = rng.choice([0.0, 0.5, 1.0, 2.0, np.nan], (n, c), p=[0.3, 0.3, 0.2, 0.19, 0.01])
         arrays["weights"] = rng.random(n).astype(np.float32) if weights else None
         if thresholds:
             arrays["thresholds"] = np.array(thresholds, np.float32)
@@ -57,7 +59,7 @@ def metric(kernel, n, c, weights=True, thresholds=None, bench=False, **options):
         return {**arrays, "state": np.array([2.5, 4.0])}
 
     output = "counts" if thresholds else "state"
-    name = label(n, c, weights=weights, thresholds=thresholds, **options)
+    name = label(n, c, weights=weights, thresholds=thresholds, ties=ties, **options)
     return Case(kernel, name, make, (output,), "sum", options, bench=bench, flops=n * c * len(thresholds or [1]))
 
 

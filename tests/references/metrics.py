@@ -1,4 +1,4 @@
-"""Metrics: state += (sum_i w_i * value_i, sum_i w_i)."""
+"""Metrics: state += (sum_i w_i * value_i, sum_i w_i). A row of predictions with a NaN matches nothing."""
 
 import numpy as np
 
@@ -9,17 +9,17 @@ def _add(state, values, weights):
 
 
 def sparse_categorical_matches(pred, labels, weights, state):
-    return _add(state, pred.argmax(axis=1) == labels, weights)
+    return _add(state, (pred.argmax(axis=1) == labels) & ~np.isnan(pred).any(axis=1), weights)
 
 
 def categorical_matches(pred, targets, weights, state):
-    return _add(state, pred.argmax(axis=1) == targets.argmax(axis=1), weights)
+    return sparse_categorical_matches(pred, targets.argmax(axis=1), weights, state)
 
 
 def top_k_matches(pred, labels, weights, k, state):
-    """A label counts if fewer than k classes have a larger score than its own."""
-    own = pred[np.arange(len(labels)), labels]
-    return _add(state, (pred > own[:, None]).sum(axis=1) < k, weights)
+    """A label counts if fewer than k classes have a larger score than its own; NaN is larger than any number."""
+    own = pred[np.arange(len(labels)), labels][:, None]
+    return _add(state, ((pred > own) | np.isnan(pred)).sum(axis=1) + np.isnan(own[:, 0]) * pred.shape[1] < k, weights)
 
 
 def binary_matches(pred, targets, weights, threshold, state):
