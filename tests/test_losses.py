@@ -273,7 +273,7 @@ BORDER = [
     (
         "sparse_cross_entropy",
         {"labels": np.zeros(4, np.int64)},
-        "labels must be a int32 array of shape .4,., got int64",
+        "labels must be an? int32 array of shape .4,., got int64",
     ),
     (
         "softmax_cross_entropy",
