@@ -77,9 +77,10 @@ FNN_INLINE void store_index(std::uint16_t* p, VecInt index, FirstLanes lanes) {
 // One by one: a copy of unknown length is a call of memcpy, which costs more.
 template <class Index>
 FNN_INLINE VecInt load_index(const Index* p, FirstLanes lanes) {
-  Index packed[kLanes] = {};
-  for (std::int64_t i = 0; i < lanes.count; ++i) packed[i] = p[i];
-  return load_index(packed, AllLanes{});
+  NativeI32 v = {};
+  for (int i = 0; i < kLanes; ++i)
+    if (i < lanes.count) v[i] = p[i];
+  return {v};
 }
 template <class Index>
 FNN_INLINE void store_index(Index* p, VecInt index, FirstLanes lanes) {
