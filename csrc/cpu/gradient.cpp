@@ -16,15 +16,19 @@ void activation_gradient(const Worker& worker, Activation activation, float alph
 
 namespace {
 
+// Rows that are summed on their own before they are added to db: the rounding error grows with the terms of a sum
+// (100,000 rows in one sum were off by 5e-6 of the largest result, in blocks by 4e-7).
+constexpr std::int64_t kBlockRows = 512;
+
 // Sums of `vectors` vectors of neighbouring columns, the last with `lanes` lanes; even and odd rows apart, which hides
-// half of the latency and halves the growth of the rounding error.
+// half of the latency.
 template <int vectors>
 FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::int64_t columns, std::int64_t lanes,
                             bool accumulate) {
   Vec even[vectors], odd[vectors];
   const auto lanes_of = [lanes](int v) { return v == vectors - 1 ? lanes : kLanes; };
   for (int v = 0; v < vectors; ++v) {
-    even[v] = accumulate ? load_partial(db + v * kLanes, lanes_of(v)) : Vec(0.f);
+    even[v] = Vec(0.f);
     odd[v] = Vec(0.f);
   }
   std::int64_t i = 0;
@@ -37,7 +41,8 @@ FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::
   }
   for (int v = 0; v < vectors; ++v) {
     if (i < rows) even[v] += load_partial(dz + i * columns + v * kLanes, lanes_of(v));
-    store_partial(db + v * kLanes, even[v] + odd[v], lanes_of(v));
+    const Vec before = accumulate ? load_partial(db + v * kLanes, lanes_of(v)) : Vec(0.f);
+    store_partial(db + v * kLanes, before + (even[v] + odd[v]), lanes_of(v));
   }
 }
 
@@ -47,10 +52,15 @@ void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t 
                  bool accumulate) {
   constexpr std::int64_t kWide = 4 * kLanes;
   const Range mine = share(columns, worker.rank, worker.size, kLanes);
-  std::int64_t j = mine.begin;
-  for (; j + kWide <= mine.end; j += kWide) sum_columns<4>(dz + j, db + j, rows, columns, kLanes, accumulate);
-  for (; j < mine.end; j += kLanes)
-    sum_columns<1>(dz + j, db + j, rows, columns, std::min<std::int64_t>(kLanes, mine.end - j), accumulate);
+  for (std::int64_t first = 0; first == 0 || first < rows; first += kBlockRows) {
+    const float* from = dz + first * columns;
+    const std::int64_t count = std::min(kBlockRows, rows - first);
+    const bool adds = accumulate || first > 0;
+    std::int64_t j = mine.begin;
+    for (; j + kWide <= mine.end; j += kWide) sum_columns<4>(from + j, db + j, count, columns, kLanes, adds);
+    for (; j < mine.end; j += kLanes)
+      sum_columns<1>(from + j, db + j, count, columns, std::min<std::int64_t>(kLanes, mine.end - j), adds);
+  }
 }
 
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate) {
