@@ -27,6 +27,8 @@ GEMM = [
     gemm(9, 35, 0, bias=True, accumulate=True),
     *[gemm(23, 37, 29, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
     *[gemm(70, 50, 700, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ("relu", "elu", "gelu")],
+    *[gemm(261, 1057, 1031, gap=gap, accumulate=gap > 0, **t) for t, gap in zip(TRANSPOSES, (0, 0, 7, 2))],
+    *[gemm(*mnk, **t) for mnk in [(9, 33, 2100), (33, 70, 2300)] for t in TRANSPOSES],
     *[gemm(*sizes, bench=True) for sizes in [(32, 128, 1000), (128,) * 3, (512,) * 3, (1024,) * 3]],
     *[gemm(512, 512, 512, bench=True, **t) for t in TRANSPOSES[1:]],
 ]
@@ -72,6 +74,10 @@ CONV = [
     *[conv2d(2, 6, 5, 4, 9, (3, 3), want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ()]],
     conv2d(9, 14, 14, 32, 48, (3, 3), activation="relu"),
     conv2d(5, 17, 17, 33, 40, (3, 3), strides=(2, 2), activation="relu"),
+    conv2d(2, 5, 6, 170, 190, (3, 3)),  # dw is too large for a copy a thread
+    conv2d(2, 5, 6, 340, 190, (3, 3), groups=2, accumulate=True, strides=(1, 2)),
+    conv2d(2, 6, 5, 40, 150, (1, 1), activation="relu"),
+    conv2d(1, 30, 40, 12, 20, (5, 5), padding="valid", accumulate=True),  # fewer images than threads
     conv2d(128, 28, 28, 1, 32, (3, 3), activation="relu", in_place=True, bench=True),
     conv2d(128, 14, 14, 32, 64, (3, 3), activation="relu", in_place=True, bench=True),
     conv2d(128, 14, 14, 64, 64, (3, 3), in_place=True, bench=True),

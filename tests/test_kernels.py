@@ -14,6 +14,7 @@ from fastnn import _backend
 
 LEVELS = _backend.isa_levels()
 NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable"}
+NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
 
 
 @functools.lru_cache(maxsize=1)  # the levels of a row follow one another
