@@ -26,7 +26,7 @@ class Case:
         outputs: the arguments that the kernel writes.
         tolerance: a key of tolerances.TOLERANCES.
         alias: output -> the input whose memory it shares, for kernels that work in place.
-        bytes, flops: what the call must move at least, and its floating point operations.
+        flops: floating point operations of the call.
     """
 
     kernel: str
@@ -37,12 +37,18 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
     bench: bool = False
-    bytes: int = 0
     flops: int = 0
 
     @property
     def name(self) -> str:
         return f"{self.kernel}[{self.label}]"
+
+    @property
+    def bytes(self) -> int:
+        """What the call must move at least: every array once, and twice what it adds to or updates."""
+        updated = {"params", "states"} | ({"c", "dw", "db"} if self.options.get("accumulate") else set())
+        sizes = {name: sum(array.nbytes for array in arrays_in(value)) for name, value in self.arguments().items()}
+        return sum(size * (2 if name in updated else 1) for name, size in sizes.items())
 
     def arguments(self) -> Arguments:
         """The arrays of the call, the same ones every time."""

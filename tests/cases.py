@@ -137,7 +137,7 @@ ELEMENTWISE = [
     gather(5, (), 17),
     gather(3, (4,), 0),
     gather(2000, (100,), 1000),
-    gather(4096, (784,), 1024, bench=True),
+    gather(4096, (784,), 4096, bench=True),
 ]
 
 LABEL_LOSSES = ("sparse_softmax_cross_entropy", "sparse_cross_entropy")
@@ -153,7 +153,7 @@ LOSSES = [
     *[loss(kernel, 9, 7, label_smoothing=0.2) for kernel in SMOOTHED_LOSSES],
     *[loss("huber", 9, 18, delta=delta) for delta in (0.3, 2.5)],
     *[loss(kernel, 128, 1000, bench=True) for kernel in (*LABEL_LOSSES[:1], *SMOOTHED_LOSSES[:1])],
-    *[loss(kernel, 4096, 10, bench=True) for kernel in (*LABEL_LOSSES[:1], "sigmoid_cross_entropy", *PLAIN_LOSSES)],
+    *[loss(kernel, 4096, 10, bench=True) for kernel in (*LABEL_LOSSES, *SMOOTHED_LOSSES, *PLAIN_LOSSES)],
     *[penalty(size, l1=0.01, l2=0.02) for size in SIZES],
     penalty(70, 300, l1=0.5, l2=0.0),
     penalty(1 << 20, l1=0.01, l2=0.02, bench=True),
@@ -178,7 +178,10 @@ METRICS = [
     metric("binary_matches", 20, 3, weights=False, threshold=0.5),
     *[metric("confusion_counts", *nc, thresholds=(0.0, 0.5, 0.9)) for nc in [(0, 1), (33, 1), (9, 17), (3000, 10)]],
     metric("confusion_counts", 200, 2, weights=False, thresholds=tuple(np.linspace(0.01, 0.99, 40).round(2))),
-    metric("sparse_categorical_matches", 4096, 10, weights=False, bench=True),
+    *[metric(kernel, 4096, 10, weights=False, bench=True) for kernel in MATCHES],
+    metric("top_k_matches", 4096, 10, weights=False, k=3, bench=True),
+    metric("binary_matches", 4096, 10, weights=False, threshold=0.5, bench=True),
+    metric("confusion_counts", 4096, 10, weights=False, thresholds=(0.25, 0.5, 0.75), bench=True),
 ]
 
 RULES = ("sgd_step", "adam_step", "rmsprop_step")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's products crawl where its threads and ours share the cores
+
 ROOT = Path(__file__).resolve().parents[1]
 
 if not any((ROOT / "fastnn").glob("_cpu_*.so")):  # the source folder has no kernels: never import it

@@ -89,6 +89,10 @@ def test_row_names_are_unique():
     assert sorted(set(names)) == sorted(names)
 
 
+def test_every_kernel_has_a_benchmark():
+    assert {case.kernel for case in CASES if case.bench} == kernel_names()
+
+
 @pytest.mark.parametrize("kernel", sorted(kernel_names()))
 def test_every_parameter_is_varied(kernel):
     """An array that may be None is so in one row and not in another; an option takes two values or more."""
