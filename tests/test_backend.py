@@ -51,6 +51,7 @@ def test_unsupported_level_says_so(monkeypatch):
 
 
 def test_level_that_was_not_built_says_so(monkeypatch):
+    monkeypatch.setattr(_backend, "_loaded", {})
     monkeypatch.setattr(_backend, "supported_levels", lambda: ["x86-64-v2", "x86-64-v3"])
     monkeypatch.setattr(_backend, "built_levels", lambda: ["x86-64-v2"])
     with pytest.raises(
