@@ -10,6 +10,7 @@ void bind_conv(py::module_& module);
 void bind_dense(py::module_& module);
 void bind_dropout(py::module_& module);
 void bind_gather(py::module_& module);
+void bind_limits(py::module_& module);
 void bind_losses(py::module_& module);
 void bind_metrics(py::module_& module);
 void bind_optimizer(py::module_& module);
@@ -38,6 +39,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_dense(module);
   bind_dropout(module);
   bind_gather(module);
+  bind_limits(module);
   bind_losses(module);
   bind_metrics(module);
   bind_optimizer(module);

@@ -1,0 +1,110 @@
+"""fastnn: training as a user writes it, kernels as `fastnn.functional` calls them."""
+
+from time import perf_counter
+
+import fastnn
+import numpy as np
+import problems
+from fastnn import _backend, callbacks, functional, layers, models
+from protocol import serve
+
+
+class Stopwatch(callbacks.Callback):
+    """The clock at the end of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ends.append(perf_counter())
+
+
+def train(stack, x, y, batch):
+    """Seconds of an epoch in the middle of `fit`: its start, with the checks of the data, doesn't count."""
+    model = models.Sequential(stack)
+    model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+
+    def epoch():
+        watch = Stopwatch()
+        model.fit(x, y, batch_size=batch, epochs=3, verbose=0, callbacks=[watch])
+        return (watch.ends[-1] - watch.ends[0]) / 2
+
+    return epoch
+
+
+def mlp(variant, batch, samples, sizes):
+    x, y = problems.mlp_data(samples, sizes[0], sizes[-1])
+    stack = [layers.Dense(units, activation="relu") for units in sizes[1:-1]]
+    return train([layers.Input(sizes[:1]), *stack, layers.Dense(sizes[-1], activation="softmax")], x, y, batch)
+
+
+def cnn(variant, batch, samples):
+    stack = [
+        layers.Conv2D(32, 3, padding="same", activation="relu", input_shape=(28, 28, 1)),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(64, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Flatten(),
+        layers.Dense(128, activation="relu"),
+        layers.Dense(10, activation="softmax"),
+    ]
+    return train(stack, *problems.cnn_data(samples), batch)
+
+
+def gemm(variant, m, k, n, transpose_a, transpose_b):
+    a, b = map(aligned, problems.gemm_data(m, k, n, transpose_a, transpose_b))
+    c = _backend.empty((m, n))
+    options = {"transpose_a": transpose_a, "transpose_b": transpose_b}
+    return lambda: _backend.kernels.gemm(a, b, c, **options)
+
+
+def conv(variant, direction, n, size, channels, filters, kernel):
+    x, w, dy = map(aligned, problems.conv_data(n, size, channels, filters, kernel))
+    place = {"strides": (1, 1), "padding": (kernel // 2,) * 4, "dilations": (1, 1), "groups": 1}
+    linear = {"activation": _backend.kernels.ACTIVATIONS["linear"], "alpha": 0.0}
+    if direction == "forward":
+        y = _backend.empty(dy.shape)
+        return lambda: _backend.kernels.conv2d_forward(x, w, None, y, None, **place, **linear)
+    dx = _backend.empty(x.shape) if direction == "dx" else None
+    dw = _backend.empty(w.shape) if direction == "dw" else None
+    tail = (None, dy, dy, dw, None, dx)
+    return lambda: _backend.kernels.conv2d_backward(x, w, *tail, **place, **linear, accumulate=False)
+
+
+def aligned(array):
+    copy = _backend.empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def adamw(variant, tensors, elements):
+    params, grads = ([aligned(array) for array in arrays] for arrays in problems.adam_data(tensors, elements))
+    slots = [[_backend.zeros(p.shape) for p in params] for _ in range(2)]
+    count = np.zeros(1, np.int64)
+    if variant == "functional":
+
+        def step():
+            count[0] += 1
+            functional.adamw_(params, grads, *slots, step=int(count[0]), lr=1e-3, weight_decay=1e-2)
+
+        return step
+    table, lr = _backend.kernels.TensorTable(params, grads, slots), np.array([1e-3])
+
+    def step_of_table():
+        count[0] += 1
+        _backend.kernels.adam_step(table, lr, count, weight_decay=1e-2, decoupled=True)
+
+    return step_of_table
+
+
+TASKS = {
+    "mlp": (["fit"], mlp),
+    "cnn": (["fit"], cnn),
+    "gemm": (["kernel"], gemm),
+    "conv": (["kernel"], conv),
+    "adamw": (["kernel", "functional"], adamw),
+}
+
+if __name__ == "__main__":
+    serve(f"fastnn {fastnn.__version__}", TASKS)

@@ -1,0 +1,55 @@
+"""What every peer's process does: builds one contender of one contest, then times it whenever it is told to.
+
+A peer is a script that ends in `serve(name, tasks)`. `tasks` maps the name of a contest's task to (variants, build):
+`build(variant, **parameters)` returns `run`, and `run()` does the whole job once, results computed and not only queued.
+A `run` that returns a number says itself how many seconds count (a warm-up inside it, say, doesn't).
+
+Lines of JSON on stdin, one JSON line each as the answer:
+  {"do": "hello"}                                     -> {"name": ..., "tasks": {task: [variants]}}
+  {"do": "prepare", "task", "variant", "parameters"}  -> {"ready": true}
+  {"do": "measure", "seconds"}                        -> {"seconds": of one run, "runs": how many, "peak_mb": memory}
+Anything that goes wrong is answered by {"error": text}.
+"""
+
+import json
+import os
+import resource
+import sys
+from time import perf_counter
+
+
+def serve(name, tasks):
+    """Answers the lines on stdin until they end. What the peer prints itself goes to stderr."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    run = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            if order["do"] == "hello":
+                answer = {"name": name, "tasks": {task: list(variants) for task, (variants, _) in tasks.items()}}
+            elif order["do"] == "prepare":
+                run = tasks[order["task"]][1](order["variant"], **order["parameters"])
+                run()  # what happens only once: allocation, compilation, threads
+                answer = {"ready": True}
+            else:
+                answer = measure(run, order["seconds"])
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(answer), file=answers)
+
+
+def measure(run, seconds):
+    """Repeats `run` for about `seconds`, after a quarter as long that doesn't count, and returns the mean seconds of one."""
+    once = timed([run])
+    count = max(1, round(seconds / max(once, 1e-9)))
+    timed([run] * (count // 4))
+    once = timed([run] * count) / count
+    return {"seconds": once, "runs": count, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def timed(runs):
+    """The seconds of all the runs together: by the clock, or the runs' own figures if they return them."""
+    start = perf_counter()
+    own = [run() for run in runs]
+    return sum(own) if own and isinstance(own[0], float) else perf_counter() - start

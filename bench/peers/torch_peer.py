@@ -1,0 +1,103 @@
+"""PyTorch, eager: its own layers and optimizers in its best known forms (foreach and fused Adam, both memory layouts)."""
+
+import os
+
+import problems
+import torch
+from protocol import serve
+from torch import nn
+from torch.nn import functional as F
+
+THREADS = int(os.environ["BENCH_THREADS"])
+torch.set_num_threads(THREADS)
+
+
+def train(model, x, y, batch, fused):
+    """An epoch of Adam steps over shuffled batches, with loss and accuracy summed as Keras does."""
+    loss_function = nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), eps=1e-7, fused=fused, foreach=not fused)
+
+    def epoch():
+        order, total, correct = torch.randperm(len(x)), torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        for start in range(0, len(x) - batch + 1, batch):
+            index = order[start : start + batch]
+            xb, yb = x[index], y[index]
+            logits = model(xb)
+            loss = loss_function(logits, yb)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                total += loss
+                correct += (logits.argmax(1) == yb).sum()
+        total.item()
+
+    return epoch
+
+
+def mlp(variant, batch, samples, sizes):
+    x, y = map(torch.from_numpy, problems.mlp_data(samples, sizes[0], sizes[-1]))
+    stack = []
+    for inputs, outputs in zip(sizes, sizes[1:]):
+        stack += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return train(nn.Sequential(*stack[:-1]), x, y.long(), batch, variant == "fused")
+
+
+def cnn(variant, batch, samples):
+    x, y = map(torch.from_numpy, problems.cnn_data(samples))
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(7 * 7 * 64, 128), nn.ReLU(), nn.Linear(128, 10),
+    )  # fmt: skip
+    x = x.permute(0, 3, 1, 2).contiguous()
+    if variant == "channels_last":
+        model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
+    return train(model, x, y.long(), batch, fused=True)
+
+
+def gemm(variant, m, k, n, transpose_a, transpose_b):
+    a, b = map(torch.from_numpy, problems.gemm_data(m, k, n, transpose_a, transpose_b))
+    a, b, c = a.T if transpose_a else a, b.T if transpose_b else b, torch.empty(m, n)
+    return lambda: torch.mm(a, b, out=c) is None
+
+
+def conv(variant, direction, n, size, channels, filters, kernel):
+    layout = torch.channels_last if variant == "channels_last" else torch.contiguous_format
+    x, w, dy = map(torch.from_numpy, problems.conv_data(n, size, channels, filters, kernel))
+    x, dy = (t.permute(0, 3, 1, 2).contiguous(memory_format=layout) for t in (x, dy))
+    w = w.permute(3, 2, 0, 1).contiguous(memory_format=layout)
+    pad = kernel // 2
+    if direction == "forward":
+        return no_grad(lambda: F.conv2d(x, w, padding=pad))
+    wanted = [direction == "dx", direction == "dw", False]
+    backward = torch.ops.aten.convolution_backward
+    return no_grad(lambda: backward(dy, x, w, None, [1, 1], [pad, pad], [1, 1], False, [0, 0], 1, wanted))
+
+
+def no_grad(function):
+    def run():
+        with torch.no_grad():
+            function()
+
+    return run
+
+
+def adamw(variant, tensors, elements):
+    params, grads = problems.adam_data(tensors, elements)
+    params = [nn.Parameter(torch.from_numpy(p)) for p in params]
+    for param, grad in zip(params, grads):
+        param.grad = torch.from_numpy(grad)
+    return torch.optim.AdamW(params, fused=variant == "fused", foreach=variant == "foreach").step
+
+
+TASKS = {
+    "mlp": (["fused", "foreach"], mlp),
+    "cnn": (["NCHW", "channels_last"], cnn),
+    "gemm": (["mm"], gemm),
+    "conv": (["channels_last", "NCHW"], conv),
+    "adamw": (["fused", "foreach"], adamw),
+}
+
+if __name__ == "__main__":
+    serve(f"torch {torch.__version__.split('+')[0]}", TASKS)
