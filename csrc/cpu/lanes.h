@@ -38,16 +38,14 @@ FNN_INLINE void for_lanes(std::int64_t begin, std::int64_t end, const Body& body
 class DoubleSum {
  public:
   FNN_INLINE void add(Vec x) {
-    const Halves halves = {x.v};
-    low_ += __builtin_convertvector(halves.half[0], NativeF64);
-    high_ += __builtin_convertvector(halves.half[1], NativeF64);
+    const Wide wide = widen(x);
+    low_ += wide.low;
+    high_ += wide.high;
   }
   FNN_INLINE void add_square(Vec x) {  // squared in float64, where it can't overflow
-    const Halves halves = {x.v};
-    const NativeF64 low = __builtin_convertvector(halves.half[0], NativeF64);
-    const NativeF64 high = __builtin_convertvector(halves.half[1], NativeF64);
-    low_ += low * low;
-    high_ += high * high;
+    const Wide wide = widen(x);
+    low_ += wide.low * wide.low;
+    high_ += wide.high * wide.high;
   }
   double total() const {
     const NativeF64 both = low_ + high_;
@@ -58,11 +56,24 @@ class DoubleSum {
 
  private:
   using NativeF64 = double __attribute__((vector_size(kVectorBytes)));
-  using Half = float __attribute__((vector_size(kVectorBytes / 2)));
-  union Halves {
-    NativeF32 whole;
-    Half half[2];
+  struct Wide {
+    NativeF64 low, high;
   };
+  using Half = float __attribute__((vector_size(kVectorBytes / 2)));
+  static FNN_INLINE NativeF64 widen_half(Half x) {
+#if defined(__AVX512F__)
+    return (NativeF64)_mm512_maskz_cvtps_pd(0xff, (__m256)x);  // GCC 12 splits the general form into four
+#else
+    return __builtin_convertvector(x, NativeF64);
+#endif
+  }
+  static FNN_INLINE Wide widen(Vec x) {
+    union {
+      NativeF32 whole;
+      Half half[2];
+    } parts = {x.v};
+    return {widen_half(parts.half[0]), widen_half(parts.half[1])};
+  }
   NativeF64 low_ = {}, high_ = {};
 };
 
