@@ -2,11 +2,12 @@
 
 from time import perf_counter
 
-import fastnn
 import numpy as np
 import problems
-from fastnn import _backend, callbacks, functional, layers, models
 from protocol import serve
+
+import fastnn
+from fastnn import _backend, callbacks, functional, layers, models
 
 
 class Stopwatch(callbacks.Callback):

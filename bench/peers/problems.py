@@ -15,7 +15,7 @@ def mlp_data(samples, features=1000, classes=10):
 
 
 def cnn_data(samples):
-    """Fashion-MNIST's training images as float32 n x 28 x 28 x 1 in [0, 1] and labels, or noise if it isn't installed."""
+    """Fashion-MNIST's training images as float32 n x 28 x 28 x 1 in [0, 1] and labels; noise if there are none."""
     rng = np.random.default_rng(0)
     if FASHION_MNIST.exists():
         raw = gzip.decompress(FASHION_MNIST.read_bytes())

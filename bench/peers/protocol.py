@@ -40,7 +40,7 @@ def serve(name, tasks):
 
 
 def measure(run, seconds):
-    """Repeats `run` for about `seconds`, after a quarter as long that doesn't count, and returns the mean seconds of one."""
+    """Repeats `run` for about `seconds`, after a warm-up of a quarter, and returns the mean seconds of one."""
     once = timed([run])
     count = max(1, round(seconds / max(once, 1e-9)))
     timed([run] * (count // 4))

@@ -1,4 +1,4 @@
-"""PyTorch, eager: its own layers and optimizers in its best known forms (foreach and fused Adam, both memory layouts)."""
+"""PyTorch, eager: its own layers and optimizers in their best known forms (fused Adam, both memory layouts)."""
 
 import os
 

@@ -6,40 +6,25 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastnn import _check
+from fastnn.benchmark.contests import Contest
 
 PEERS = ("ours", "torch", "jax", "numpy")
 _PAUSE = 0.25  # seconds: an OpenMP thread that waits for work still spins for 200 ms
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One job that all contenders do.
-
-    Args:
-        name: what it is called in the table.
-        task: the task in the peers' scripts.
-        parameters: what the task's builder is given.
-        amount: how much one run does, in `unit`.
-        unit: "samples/s", "GFLOP/s" or "GB/s".
-    """
-
-    name: str
-    task: str
-    parameters: dict[str, Any]
-    amount: float
-    unit: str
+# Variables that make OpenBLAS slower than it is by itself.
+_DROPPED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTNN_NUM_THREADS", "BENCH_THREADS")
 
 
 @dataclass
 class Result:
     """What one contender did in one contest; `seconds` has one run's time for each turn."""
 
+    peer: str
     contender: str
     variant: str
     seconds: list[float] = field(default_factory=list)
@@ -52,15 +37,9 @@ class Result:
 
 
 def peers_folder() -> Path:
-    """Where the peers' scripts are: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    for folder in (package / "peers", package.parent / "bench" / "peers"):
-        if (folder / "protocol.py").exists():
-            return folder
-    _check.fail(
-        "bench", "the folder of peers", f"at {package / 'peers'}", "none", "Reinstall fastnn.", error=FileNotFoundError
-    )
-    raise AssertionError
+    """Where the peers' scripts are: inside the installed package, or in a checkout's bench/."""
+    packaged = Path(__file__).with_name("peers")
+    return packaged if packaged.exists() else Path(__file__).parents[2] / "bench" / "peers"
 
 
 class Process:
@@ -68,16 +47,13 @@ class Process:
 
     def __init__(self, peer: str, threads: int) -> None:
         script = peers_folder() / ("ours.py" if peer == "ours" else f"{peer}_peer.py")
-        cpus = sorted(os.sched_getaffinity(0))[:threads]
-        # The affinity mask is what every framework respects, JAX included, which has no setting of its own.
-        pinned = f"import os, runpy; os.sched_setaffinity(0, {cpus}); runpy.run_path({str(script)!r}, run_name='__main__')"
         self._child = subprocess.Popen(
-            [sys.executable, "-c", pinned],
+            [sys.executable, "-c", _pinned(script, threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if not os.environ.get("FASTNN_BENCH_STDERR") else None,
+            stderr=subprocess.PIPE,
             text=True,
-            env=_environment(threads, script.parent),
+            env=_environment(script.parent, threads),
         )
 
     def ask(self, do: str, **order: Any) -> dict[str, Any]:
@@ -98,15 +74,22 @@ class Process:
         self._child.communicate()
 
 
-def _environment(threads: int, folder: Path) -> dict[str, str]:
+def _pinned(script: Path, threads: int) -> str:
+    """Python that runs the script on the first CPUs: the affinity mask is the one setting that JAX respects too."""
+    run = f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"
+    if not hasattr(os, "sched_getaffinity"):
+        return run
+    cpus = sorted(os.sched_getaffinity(0))[:threads]
+    return f"import os; os.sched_setaffinity(0, {cpus}); {run}"
+
+
+def _environment(folder: Path, threads: int) -> dict[str, str]:
     """This process's environment, without what would slow a peer down, and with its number of threads."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTNN_NUM_THREADS", "BENCH_THREADS"):
-        environment[name] = str(threads)
-    # fastnn is imported from where it is here; the peers find the modules beside them.
-    package = str(Path(__file__).parent.parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join([str(folder), package, environment.get("PYTHONPATH", "")])
-    return environment
+    environment = {name: value for name, value in os.environ.items() if name not in _DROPPED}
+    environment |= dict.fromkeys(_THREADS, str(threads))
+    # The peers find the modules beside them, and fastnn where it is here.
+    paths = [str(folder), str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def installed(peers: Iterable[str], threads: int) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -124,16 +107,17 @@ def installed(peers: Iterable[str], threads: int) -> tuple[dict[str, dict[str, A
 
 
 def run(
-    contest: Contest, present: dict[str, dict[str, Any]], threads: int, repeats: int = 5, seconds: float = 0.5
+    contest: Contest, present: dict[str, dict[str, Any]], threads: int, repeats: int = 5, seconds: float = 0.4
 ) -> list[Result]:
-    """All contenders of one contest in turn, `repeats` times over."""
+    """All contenders of one contest in turn, `repeats` times over, for about `seconds` each time."""
     entrants = [(peer, variant) for peer, hello in present.items() for variant in hello["tasks"].get(contest.task, [])]
-    results = [Result(present[peer]["name"], variant) for peer, variant in entrants]
-    processes = [Process(peer, threads) for peer, _ in entrants]
+    results = [Result(peer, present[peer]["name"], variant) for peer, variant in entrants]
+    processes: list[Process] = []
     try:
-        for process, (_, variant), result in zip(processes, entrants, results):
-            answer = process.ask("prepare", task=contest.task, variant=variant, parameters=contest.parameters)
-            result.error = answer.get("error", "")
+        processes += [Process(peer, threads) for peer, _ in entrants]
+        for process, result in zip(processes, results):
+            order = {"task": contest.task, "variant": result.variant, "parameters": contest.parameters}
+            result.error = process.ask("prepare", **order).get("error", "")
         for _ in range(repeats):
             for process, result in zip(processes, results):
                 _take_turn(process, result, seconds)
@@ -153,47 +137,3 @@ def _take_turn(process: Process, result: Result, seconds: float) -> None:
         return
     result.seconds.append(answer["seconds"])
     result.peak_mb = max(result.peak_mb, answer["peak_mb"])
-
-
-def contests(pattern: str = "") -> Iterator[Contest]:
-    """The contests whose name contains every word of `pattern`."""
-    words = pattern.lower().split()
-    return (contest for contest in _CONTESTS if all(word in contest.name.lower() for word in words))
-
-
-def _mlp(batch: int, samples: int, sizes: tuple[int, ...] = (1000, 128, 64, 10), name: str = "seed MLP") -> Contest:
-    parameters = {"batch": batch, "samples": samples, "sizes": sizes}
-    return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s")
-
-
-def _gemm(m: int, k: int, n: int, form: str = "NN") -> Contest:
-    parameters = {"m": m, "k": k, "n": n, "transpose_a": form[0] == "T", "transpose_b": form[1] == "T"}
-    return Contest(f"GEMM {m}x{k}x{n} {form}", "gemm", parameters, 2e-9 * m * k * n, "GFLOP/s")
-
-
-def _conv(direction: str, size: int, channels: int, filters: int, kernel: int, n: int = 128) -> Contest:
-    parameters = {"direction": direction, "n": n, "size": size, "channels": channels, "filters": filters}
-    parameters["kernel"] = kernel
-    flops = 2e-9 * n * size * size * channels * filters * kernel * kernel
-    name = f"conv {kernel}x{kernel} C{channels} K{filters} {size}x{size} {direction}"
-    return Contest(name, "conv", parameters, flops, "GFLOP/s")
-
-
-def _adamw(tensors: int, elements: int) -> Contest:
-    name = f"AdamW {tensors} x {elements:,}".replace(",", " ")
-    return Contest(name, "adamw", {"tensors": tensors, "elements": elements}, 28e-9 * tensors * elements, "GB/s")
-
-
-_CONVS = [(14, 64, 64, 3), (28, 32, 64, 3), (14, 256, 64, 1)]
-_CONTESTS = [
-    _mlp(32, 20000),
-    Contest("CNN, batch 128", "cnn", {"batch": 128, "samples": 6400}, 6400, "samples/s"),
-    *[_gemm(32, 1000, 128, form) for form in ("NN", "TN", "NT")],
-    *[_gemm(1000, 32, 128, form) for form in ("NN", "TN", "NT")],
-    *[_gemm(size, size, size) for size in (128, 512, 2048)],
-    _gemm(100352, 9, 32),
-    *[_conv(direction, *shape) for shape in _CONVS for direction in ("forward", "dx", "dw")],
-    _adamw(1, 25_000_000),
-    _adamw(1000, 1000),
-    _adamw(1, 1000),
-]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastnn import _backend
 from fastnn.benchmark.timing import total_seconds
 
@@ -32,9 +34,10 @@ class Limits:
     scale: dict[int, float]
 
     def bandwidth(self, footprint: float) -> float:
-        """The better of copy and scale, at the measured footprint that holds `footprint` bytes."""
-        size = next((size for size in sorted(self.copy) if size >= footprint), max(self.copy))
-        return max(self.copy[size], self.scale[size])
+        """The better of copy and scale, read off between the two measured footprints around `footprint` bytes."""
+        sizes = sorted(self.copy)
+        best = [max(self.copy[size], self.scale[size]) for size in sizes]
+        return float(np.interp(np.log(max(footprint, 1.0)), np.log(sizes), best))
 
     def share(self, seconds: float, flops: float, moved: float, footprint: float) -> float:
         """Returns the least time that the machine needs for the arithmetic and for the bytes, over `seconds`."""
@@ -70,7 +73,7 @@ def measure(threads: int | None = None, seconds: float = 0.1) -> Limits:
 
 
 def _rate(loop: Callable[[int], Any], amount: float, seconds: float) -> float:
-    """`amount` a round over the median seconds of a round; what is fastest of a few tries says how many rounds to take."""
+    """`amount` a round over the median seconds of a round; the fastest of a few tries says how many rounds to take."""
     trial = 4
     once = min(total_seconds(lambda: loop(trial), 1) for _ in range(3)) / trial
     rounds = max(1, round(seconds / _REPEATS / once))

@@ -1,0 +1,55 @@
+"""Tables of measured rows, as text."""
+
+from collections.abc import Sequence
+
+from fastnn.benchmark.limits import Limits
+
+
+def text(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:
+    """Columns of equal width, the first flush left, the others flush right.
+
+    Args:
+        header: the columns' names.
+        rows: as many words each.
+        markdown: bars between the columns, for a page of documentation.
+    """
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    lines = [
+        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
+        for line in (header, *rows)
+    ]
+    if not markdown:
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = ["-" * width if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
+
+
+KERNEL_HEADER = ("kernel", "time", "GB/s", "GFLOP/s", "share of limit", "bound by")
+
+
+def kernel_row(name: str, seconds: float, flops: float, moved: float, footprint: float, limits: Limits) -> list[str]:
+    """One line of the table of kernels."""
+    share = limits.share(seconds, flops, moved, footprint)
+    return [
+        name,
+        duration(seconds),
+        f"{moved / seconds / 1e9:.1f}",
+        f"{flops / seconds / 1e9:.1f}",
+        f"{share:.0%}",
+        bound_by(flops, moved, footprint, limits),
+    ]
+
+
+def bound_by(flops: float, moved: float, footprint: float, limits: Limits) -> str:
+    """What the machine needs the most time for: "arithmetic", "memory" or "cache"."""
+    if flops / limits.flops >= moved / limits.bandwidth(footprint):
+        return "arithmetic"
+    return "memory" if limits.bandwidth(footprint) < 1.5 * limits.bandwidth(max(limits.copy)) else "cache"
+
+
+def duration(seconds: float) -> str:
+    """Three digits with a unit that suits: "12.3 us"."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:.0f} {unit}"
+    return f"{seconds * 1e6:.3g} us"
