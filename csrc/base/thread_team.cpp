@@ -23,9 +23,9 @@
 namespace fnn {
 namespace {
 
-// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting thread
-// spins for some microseconds, then offers its core to others for some tens (a yield costs about half a microsecond when
-// nobody wants the core, and lets the awaited thread run when it shares ours), then sleeps.
+// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting
+// thread spins for some microseconds, then offers its core to others for some tens (a yield costs about half a
+// microsecond when nobody wants the core, and lets the awaited thread run when it shares ours), then sleeps.
 constexpr int kSpins = 300;
 constexpr int kYields = 150;
 

@@ -21,7 +21,8 @@ void gemm(py::handle a, py::handle b, py::handle c, bool transpose_a, bool trans
   const auto offset = optional_in<float>(border, "bias", bias, {n});
   border.done();
   const Activation kind = activation_argument(border, activation, alpha);
-  if (accumulate && kind != Activation::linear) border.fail("activation", "linear with accumulate", kActivationNames[activation]);
+  if (accumulate && kind != Activation::linear)
+    border.fail("activation", "linear with accumulate", kActivationNames[activation]);
   const auto leading = [](const RawArray& array) { return array.strides[0] / array.item_size; };
   launch(cpu::Gemm{{},
                    m,
