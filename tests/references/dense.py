@@ -1,7 +1,5 @@
 """Matrix product and the dense layer."""
 
-import numpy as np
-
 from .activations import activate, derivative
 
 
@@ -33,8 +31,3 @@ def accumulated(result, accumulate, **before):
         if accumulate and array is not None:
             result[name] = array + result[name]
     return result
-
-
-def matmul_bound(a, b):
-    """|a| @ |b|: what the rounding error of a @ b is proportional to."""
-    return np.abs(a) @ np.abs(b)
