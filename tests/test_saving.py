@@ -190,3 +190,14 @@ def test_layers_that_cannot_be_made(tmp_path):
         ValueError, match="load_model: filepath must be a file written by model.save, got one whose lay"
     ):
         models.load_model(tmp_path / "odd")
+
+
+def test_file_mode_is_that_of_other_new_files(tmp_path):
+    (tmp_path / "other").touch()
+    path = tmp_path / "model.safetensors"
+    model = cnn()
+    model.save(path)
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    path.chmod(0o640)
+    model.save(path)
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -62,10 +62,13 @@ def _write(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any]
         fail(function, "filepath", "a file's name", f"the folder {str(path)!r}", error=IsADirectoryError)
     metadata = {_KEY: json.dumps(header)}
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary.touch()
+    mode = (path if path.exists() else temporary).stat().st_mode  # save_file makes files that only their owner reads
     try:
         save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
