@@ -53,6 +53,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            cwd=script.parent,  # Python imports from there first: not from a checkout that has no kernels built
             env=_environment(script.parent, threads),
         )
 
