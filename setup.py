@@ -57,7 +57,7 @@ def kernel_extension(level):
     module = "_cpu_" + level.replace("-", "_")
     return Extension(
         f"fastnn.{module}",
-        sources=[BINDINGS, *sorted(glob("csrc/base/*.cpp") + glob("csrc/cpu/*.cpp"))],
+        sources=[BINDINGS, *sorted(path for floor in ("base", "cpu", "tape") for path in glob(f"csrc/{floor}/*.cpp"))],
         include_dirs=["csrc"],
         define_macros=[("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')],
         extra_compile_args=WARNINGS + LEVEL_FLAGS[level],

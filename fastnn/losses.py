@@ -211,6 +211,8 @@ class Custom(Loss):
     Targets reach it as float32 of any shape; it can't be saved with a model.
     """
 
+    native = False
+
     def __init__(self, function: Callable[[Array, Array], tuple[Array, Array]]) -> None:
         self.function = function
         self.name = getattr(function, "__name__", "custom")  # type: ignore[misc]

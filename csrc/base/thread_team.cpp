@@ -1,93 +1,19 @@
 #include "base/thread_team.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include <atomic>
-#include <climits>
-#include <condition_variable>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
 
+#include "base/barrier.h"
 #include "base/error.h"
-
-#ifdef __linux__
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 namespace fnn {
 namespace {
-
-// Between two kernels of an eager step Python takes 2-10 microseconds; a futex wake-up costs about 50. So a waiting
-// thread spins for some microseconds, then offers its core to others for some tens (a yield costs about half a
-// microsecond when nobody wants the core, and lets the awaited thread run when it shares ours), then sleeps.
-constexpr int kSpins = 300;
-constexpr int kYields = 150;
-
-inline void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-// An integer that threads can wait on.
-class Signal {
- public:
-  std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
-
-  void set_and_wake(std::uint32_t value) {
-    value_.store(value, std::memory_order_seq_cst);
-    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake();
-  }
-
-  // Returns once the value differs from `old`.
-  void wait_while(std::uint32_t old, bool spin) {
-    for (int i = 0; spin && i < kSpins; ++i) {
-      if (load() != old) return;
-      relax();
-    }
-    for (int i = 0; i < kYields; ++i) {
-      if (load() != old) return;
-      sched_yield();
-    }
-    sleepers_.fetch_add(1, std::memory_order_seq_cst);
-    while (value_.load(std::memory_order_seq_cst) == old) sleep(old);
-    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
-  }
-
- private:
-#ifdef __linux__
-  void sleep(std::uint32_t old) {
-    syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&value_), FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
-  }
-  void wake() {
-    syscall(SYS_futex, reinterpret_cast<std::uint32_t*>(&value_), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
-  }
-#else
-  void sleep(std::uint32_t old) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    condition_.wait(lock, [&] { return value_.load() != old; });
-  }
-  void wake() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-    }
-    condition_.notify_all();
-  }
-  std::mutex mutex_;
-  std::condition_variable condition_;
-#endif
-
-  alignas(64) std::atomic<std::uint32_t> value_{0};
-  std::atomic<std::uint32_t> sleepers_{0};
-};
 
 // Grow-only block of memory on its own cache lines.
 class Arena {
@@ -119,7 +45,12 @@ class Arena {
 
 struct ThreadTeam::State {
   explicit State(int threads)
-      : blocks(threads), arenas(threads), spin(threads <= static_cast<int>(std::thread::hardware_concurrency())) {}
+      : spin(threads <= static_cast<int>(std::thread::hardware_concurrency())),
+        blocks(threads),
+        barrier(spin),
+        arenas(threads) {}
+
+  const bool spin;
 
   // The job. Written before `epoch` is published and left alone until every thread that takes part has finished.
   ThreadTeam::Body body = nullptr;
@@ -133,13 +64,11 @@ struct ThreadTeam::State {
   Signal epoch;
   alignas(64) std::atomic<int> running{0};
   Signal finished;
-  alignas(64) std::atomic<int> arrived{0};
-  Signal phase;
+  Barrier barrier;
 
   Arena shared;
   std::vector<Arena> arenas;
   std::vector<std::thread> workers;
-  bool spin;
   std::atomic<bool> stop{false};
 };
 
@@ -152,7 +81,7 @@ std::uint32_t next_epoch(const ThreadTeam::State& state, int threads) {
   return ((state.epoch.load() >> bits) + 1) << bits | static_cast<std::uint32_t>(threads);
 }
 
-void work(ThreadTeam* team, ThreadTeam::State* state, int rank) {
+void work(ThreadTeam::State* state, int rank) {
   std::uint32_t seen = 0;
   for (;;) {
     state->epoch.wait_while(seen, state->spin);
@@ -160,7 +89,7 @@ void work(ThreadTeam* team, ThreadTeam::State* state, int rank) {
     if (state->stop.load(std::memory_order_relaxed)) return;
     const int threads = static_cast<int>(seen & kMaxThreads);
     if (rank >= threads) continue;
-    state->body(state->kernel, Worker(team, rank, threads, state->shared_block, state->blocks[rank]));
+    state->body(state->kernel, Worker(&state->barrier, rank, threads, state->shared_block, state->blocks[rank]));
     if (state->running.fetch_sub(1, std::memory_order_acq_rel) == 1) state->finished.set_and_wake(seen);
   }
 }
@@ -189,10 +118,12 @@ ThreadTeam::ThreadTeam(int threads) { start(threads); }
 
 void ThreadTeam::start(int threads) {
   state_ = new State(threads);
-  for (int rank = 1; rank < threads; ++rank) state_->workers.emplace_back(work, this, state_, rank);
+  for (int rank = 1; rank < threads; ++rank) state_->workers.emplace_back(work, state_, rank);
   size_.store(threads, std::memory_order_relaxed);
   g_threads.store(threads);
 }
+
+bool ThreadTeam::spins() const { return state_->spin; }
 
 void ThreadTeam::resize(int threads) {
   FNN_CHECK(threads >= 1 && threads <= kMaxThreads, "a team has 1 to 4095 threads");
@@ -213,7 +144,7 @@ void ThreadTeam::run_erased(Body body, const void* kernel, int threads, Scratch 
   std::byte* shared = state->shared.reserve(need.shared);
   for (int rank = 0; rank < threads; ++rank) state->blocks[rank] = state->arenas[rank].reserve(need.per_thread);
   if (threads == 1) {
-    body(kernel, Worker(this, 0, 1, shared, state->blocks[0]));
+    body(kernel, Worker(&state->barrier, 0, 1, shared, state->blocks[0]));
     return;
   }
   state->body = body;
@@ -222,19 +153,8 @@ void ThreadTeam::run_erased(Body body, const void* kernel, int threads, Scratch 
   state->running.store(threads - 1, std::memory_order_relaxed);
   const std::uint32_t before = state->finished.load();
   state->epoch.set_and_wake(next_epoch(*state, threads));
-  body(kernel, Worker(this, 0, threads, shared, state->blocks[0]));
+  body(kernel, Worker(&state->barrier, 0, threads, shared, state->blocks[0]));
   state->finished.wait_while(before, state->spin);
-}
-
-void ThreadTeam::barrier(int threads) {
-  State* state = state_;
-  const std::uint32_t phase = state->phase.load();
-  if (state->arrived.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
-    state->arrived.store(0, std::memory_order_relaxed);
-    state->phase.set_and_wake(phase + 1);
-  } else {
-    state->phase.wait_while(phase, state->spin);
-  }
 }
 
 }  // namespace fnn

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <mutex>
 
+#include "base/barrier.h"
+
 namespace fnn {
 
 // Temporary bytes that a kernel asks for before it runs: one block for the whole team and one for each thread.
@@ -17,16 +19,18 @@ struct Scratch {
   std::size_t per_thread = 0;
 };
 
-class ThreadTeam;
-
 // What a kernel sees of the team: who am I, how many are we, and a barrier.
 class Worker {
  public:
-  Worker(ThreadTeam* team, int rank, int size, std::byte* shared, std::byte* scratch)
-      : rank(rank), size(size), team_(team), shared_(shared), scratch_(scratch) {}
+  Worker(Barrier* barrier, int rank, int size, std::byte* shared, std::byte* scratch)
+      : rank(rank), size(size), barrier_(barrier), shared_(shared), scratch_(scratch) {}
 
   // Waits until every thread of the team has come here; writes made before are visible after.
-  void barrier() const;
+  void barrier() const {
+    if (size > 1) barrier_->wait(size);
+  }
+  // The same thread as a member of the first `threads` threads of its team (it must be one of them).
+  Worker among(int threads) const { return {barrier_, rank, threads, shared_, scratch_}; }
 
   template <class T>
   T* shared() const {
@@ -41,7 +45,7 @@ class Worker {
   const int size;
 
  private:
-  ThreadTeam* team_;
+  Barrier* barrier_;
   std::byte* shared_;
   std::byte* scratch_;
 };
@@ -64,6 +68,7 @@ class ThreadTeam {
 
   int size() const { return size_.load(std::memory_order_relaxed); }
   void resize(int threads);
+  bool spins() const;  // whether waiting threads spin at first: only while each has a core of its own
 
   // Runs kernel(worker) on `threads` threads (at most size()), the caller being worker 0, and returns when all are
   // done. Concurrent callers take turns.
@@ -76,19 +81,13 @@ class ThreadTeam {
   struct State;
 
  private:
-  friend class Worker;
   explicit ThreadTeam(int threads);
   void start(int threads);
   void run_erased(Body body, const void* kernel, int threads, Scratch need);
-  void barrier(int threads);
 
   std::mutex callers_;
   std::atomic<int> size_{0};
   State* state_ = nullptr;
 };
-
-inline void Worker::barrier() const {
-  if (size > 1) team_->barrier(size);
-}
 
 }  // namespace fnn

@@ -2,6 +2,10 @@
 
 #include <pybind11/numpy.h>
 
+#include <memory>
+
+#include "tape/tape.h"
+
 namespace fnn::bindings {
 namespace {
 
@@ -73,6 +77,14 @@ std::string given_text(py::handle object) {
   return std::string(py::str(object.attr("dtype"))) + " of shape " + std::string(py::str(object.attr("shape")));
 }
 
+// A reference to a Python object that may be dropped by any thread.
+std::shared_ptr<void> hold(py::handle object) {
+  return {object.inc_ref().ptr(), [](void* held) {
+            py::gil_scoped_acquire lock;
+            py::handle(static_cast<PyObject*>(held)).dec_ref();
+          }};
+}
+
 bool last_axis_contiguous(const RawArray& array) {
   const bool tight = array.shape[1] <= 1 || array.strides[1] == array.item_size;
   const bool forward = array.shape[0] <= 1 || array.strides[0] >= array.shape[1] * array.item_size;
@@ -117,6 +129,7 @@ RawArray Border::check(const char* name, py::handle object, DType dtype, const s
     fail(name, "writable, since the result goes there", "a read-only array");
   }
   remember(name, array, flags);
+  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object));
   return array;
 }
 

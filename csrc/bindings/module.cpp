@@ -16,6 +16,7 @@ void bind_metrics(py::module_& module);
 void bind_optimizer(py::module_& module);
 void bind_pool(py::module_& module);
 void bind_reduce(py::module_& module);
+void bind_tape(py::module_& module);
 
 namespace {
 
@@ -45,4 +46,5 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_optimizer(module);
   bind_pool(module);
   bind_reduce(module);
+  bind_tape(module);
 }

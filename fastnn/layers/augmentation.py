@@ -19,6 +19,8 @@ from fastnn.layers.base import Layer, Shape
 class _RandomMove(Layer):
     """A layer that takes every pixel of its output from one of its input, or from the padding, by an ``Augment``."""
 
+    native = False  # the work is done by the Cython module
+
     def __init__(self, augment: Augment, seed: int | None, **kwargs: Any):
         super().__init__(**kwargs)
         self.augment = augment

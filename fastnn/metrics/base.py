@@ -96,6 +96,8 @@ class Custom(Metric):
     Targets reach it as the user gave them (as an array); it can't be saved with a model.
     """
 
+    native = False
+
     def __init__(self, function: Callable[[Array, Array], Array], name: str | None = None) -> None:
         super().__init__(name or getattr(function, "__name__", "custom"))
         self.function = function

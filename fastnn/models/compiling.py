@@ -34,6 +34,8 @@ class Compilable:
         self.stop_training = False
         self.device = "cpu"
         self.accumulate_steps = 1
+        self.capture = True
+        self._warned_of_capture = False
         self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
         self._step: Step | None = None
         self._trained: list[int] = []
@@ -46,6 +48,7 @@ class Compilable:
         weighted_metrics: Any = None,
         device: str = "auto",
         accumulate_steps: int = 1,
+        capture: bool = True,
     ) -> None:
         """Choose how to train. Call it again after changing layers or ``trainable``; the optimizer starts afresh then.
 
@@ -57,6 +60,8 @@ class Compilable:
             device: "auto", "cpu" or "cuda".
             accumulate_steps: each batch is worked on in this many parts, one update at the end: the result is that of
                 the whole batch, the memory that of a part.
+            capture: whether ``fit`` on arrays replays its steps natively, without Python in between; the result is the
+                same to the bit.
 
         Raises:
             ValueError: an unknown name, or no loss.
@@ -65,6 +70,8 @@ class Compilable:
             fail("compile", "loss", "given", "None", "Known: " + ", ".join(losses.KNOWN) + ".")
         self.device = _backend.resolve_device(device, "compile")
         self.accumulate_steps = _check.integer("compile", "accumulate_steps", accumulate_steps, 1)
+        self.capture = _check.boolean("compile", "capture", capture)
+        self._warned_of_capture = False
         self._metric_specs = (_as_list(metrics, "metrics"), _as_list(weighted_metrics, "weighted_metrics"))
         self.loss = losses.get(loss)
         self.optimizer = optimizers.get(optimizer)

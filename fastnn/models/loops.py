@@ -8,6 +8,7 @@ import numpy as np
 from fastnn._backend import empty, kernels
 from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
+from fastnn.models.capture import CapturedEpochs, capture
 from fastnn.models.progress import Progress
 from fastnn.models.sources import ArrayBatches
 
@@ -23,6 +24,7 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         validation_freq: validate after epochs whose number, from 1, is a multiple.
     """
     model.stop_training = False
+    captured = capture(model, source) if model._step is not None else None
     verbose = hooks.params["verbose"]
     logs: dict[str, Any] = {}
     hooks.call("on_train_begin", logs)
@@ -30,7 +32,10 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         hooks.call("on_epoch_begin", epoch, {})
         progress = Progress(verbose, f"Epoch {epoch + 1}/{epochs.stop}", source.samples)
         try:
-            logs, seen = run_epoch(model, source, hooks, epoch, progress)
+            if captured is not None:
+                logs, seen = run_captured_epoch(model, captured, hooks, epoch, progress)
+            else:
+                logs, seen = run_epoch(model, source, hooks, epoch, progress)
             progress.stop()
             if validation is not None and (epoch + 1) % validation_freq == 0:
                 values = run_evaluation(model, validation, hooks, 0)
@@ -70,6 +75,34 @@ def run_epoch(
             if model.stop_training:
                 break
         number += 1
+        if progress.due:
+            progress.update(seen, {"loss": total / seen, **model._metric_values()})
+    return {"loss": total / max(seen, 1), **model._metric_values()}, seen
+
+
+def run_captured_epoch(
+    model: Any, captured: CapturedEpochs, hooks: CallbackList, epoch: int, progress: Progress
+) -> tuple[dict[str, Any], int]:
+    """The same by replay: Python sees the batches in groups, or one by one if a callback wants that."""
+    _reset_metrics(model)
+    before, after = hooks.has("on_train_batch_begin"), hooks.has("on_train_batch_end")
+    total, seen, number = 0.0, 0, 0
+    if before:
+        hooks.call("on_train_batch_begin", 0, {})
+    for size, losses in captured.calls(one_by_one=before or after):
+        for loss in losses:
+            total += loss * size
+        number += len(losses)
+        seen += size * len(losses)
+        if not isfinite(losses[-1]) and not any(c.handles_nonfinite_loss for c in hooks.callbacks):
+            where = f"epoch {epoch + 1}, batch {number - 1}"
+            raise_nonfinite("fit", losses[-1], where, captured.current_batch(size))
+        if after:
+            hooks.call("on_train_batch_end", number - 1, {"loss": total / seen, **model._metric_values()})
+            if model.stop_training:
+                break
+        if before and seen < progress.samples:
+            hooks.call("on_train_batch_begin", number, {})
         if progress.due:
             progress.update(seen, {"loss": total / seen, **model._metric_values()})
     return {"loss": total / max(seen, 1), **model._metric_values()}, seen

@@ -36,7 +36,7 @@ class Progress:
     """
 
     def __init__(self, verbose: int, title: str, samples: int | None):
-        self.verbose, self.title = verbose, title
+        self.verbose, self.title, self.samples = verbose, title, samples
         self.begin = time.perf_counter()
         self.next = self.begin + _INTERVAL
         self.elapsed: float | None = None

@@ -18,6 +18,9 @@ class ArrayBatches:
         data: the whole data set.
         batch_size: the last batch is what remains.
         shuffle: a new permutation from ``random.generator()`` each epoch.
+
+    Attributes:
+        order: int64[samples], which sample comes when in a shuffled or captured epoch.
     """
 
     def __init__(self, data: Batch, batch_size: int, shuffle: bool):
@@ -25,41 +28,40 @@ class ArrayBatches:
         self.batch_size = min(batch_size, self.samples)
         self.shuffle = shuffle
         self.steps: int | None = -(-self.samples // self.batch_size)
-        if shuffle:
-            self._order = np.arange(self.samples, dtype=np.int64)
-            self._buffers = {size: self._allocate(size) for size in {self.batch_size, self._rest()}}
+        self.order = np.arange(self.samples if shuffle else 0, dtype=np.int64)
+        self._buffers: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def _rest(self) -> int:
-        return self.samples % self.batch_size or self.batch_size
+    def new_order(self) -> np.ndarray:
+        """The order of a new epoch, always in the same memory."""
+        if len(self.order) != self.samples:
+            self.order = np.arange(self.samples, dtype=np.int64)
+        if self.shuffle:
+            random.generator().shuffle(self.order)
+        return self.order
 
-    def _allocate(self, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(source, buffer) pairs."""
-        sources = [self.data.x, *self.data.targets]
-        if self.data.weights is not None:
-            sources.append(self.data.weights)
-        return [(source, empty((size, *source.shape[1:]), source.dtype)) for source in sources]
-
-    def _as_batch(self, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
+    def gather(self, index: np.ndarray) -> Batch:
+        """The samples of these numbers, in buffers that stay; nothing but kernel calls."""
+        pairs = self._buffers.get(len(index))
+        if pairs is None:
+            sources = [self.data.x, *self.data.targets]
+            if self.data.weights is not None:
+                sources.append(self.data.weights)
+            pairs = [(source, empty((len(index), *source.shape[1:]), source.dtype)) for source in sources]
+            self._buffers[len(index)] = pairs
+        for source, out in pairs:
+            kernels.gather_rows(source, index, out)
         outs = [out for _, out in pairs]
         count = 1 + len(self.data.targets)
         return Batch(outs[0], tuple(outs[1:count]), None if self.data.weights is None else outs[count])
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._shuffled() if self.shuffle else self._in_order()
-
-    def _in_order(self) -> Iterator[Batch]:
+        if not self.shuffle:
+            for begin in range(0, self.samples, self.batch_size):
+                yield self.data.rows(begin, begin + self.batch_size)
+            return
+        order = self.new_order()
         for begin in range(0, self.samples, self.batch_size):
-            yield self.data.rows(begin, begin + self.batch_size)
-
-    def _shuffled(self) -> Iterator[Batch]:
-        random.generator().shuffle(self._order)
-        gather, order, size = kernels.gather_rows, self._order, self.batch_size
-        batches = {size: self._as_batch(pairs) for size, pairs in self._buffers.items()}
-        for begin in range(0, self.samples, size):
-            index = order[begin : begin + size]
-            for source, out in self._buffers[len(index)]:
-                gather(source, index, out)
-            yield batches[len(index)]
+            yield self.gather(order[begin : begin + self.batch_size])
 
 
 class StreamBatches:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import losses, metrics, random
+from fastnn import losses, metrics
 from fastnn._backend import kernels, zeros
 from fastnn.models.batches import Batch, Targets
 
@@ -21,6 +21,8 @@ class Step:
     Attributes:
         targets: the forms of y that the loss and the metrics want.
         fused: whether the loss takes over the last activation, so that the model emits logits.
+        total: float64[1], the loss of the batch.
+        uncaptured: the names of what isn't all kernel calls, so that a step can't be captured; empty if it can.
     """
 
     def __init__(
@@ -45,17 +47,25 @@ class Step:
         self._step = model.optimizer.step
         self._forwards = [layer.forward for layer in layers]
         self._backwards = _backward_calls(layers)
+        self.uncaptured = _uncaptured(layers, loss, metric_list)
         self._penalties = [
             (p, p.regularizer.l1, p.regularizer.l2) for p in model.trainable_parameters if p.regularizer is not None
         ]
         self._random_states = model._random_states()
-        self._total = zeros((1,), np.float64)
+        self.total = zeros((1,), np.float64)
 
     def train(self, batch: Batch) -> float:
         """One update. Returns the loss of the batch, penalties included; if it isn't finite, nothing is updated."""
+        self.total[0] = 0.0
+        self.differentiate(batch)
+        loss = self.total.item()
+        if isfinite(loss):
+            self._step()
+        return loss
+
+    def differentiate(self, batch: Batch) -> None:
+        """Gradients and metrics of a batch; its loss, penalties included, is added to ``total``."""
         n = batch.x.shape[0]
-        total = self._total
-        total[0] = 0.0
         if self.accumulate_steps == 1:
             self._pass(batch, n, False)
         else:
@@ -63,15 +73,11 @@ class Step:
             for begin in range(0, n, size):
                 self._pass(batch.rows(begin, begin + size), n, begin > 0)
         self._add_penalties()
-        loss = total.item()
-        if isfinite(loss):
-            self._step()
-        return loss
 
     def _pass(self, batch: Batch, n: int, accumulate: bool) -> None:
         """Forward and backward pass of one part of a batch of n."""
         for state in self._random_states:
-            random.advance(state)
+            kernels.advance_random(state)
         if self.fused:
             self.last.emit_logits = True
         x, targets, weights = batch
@@ -80,7 +86,7 @@ class Step:
         if self._metrics:
             self._measure(x, targets, weights)
         dy = self.last.buffer("loss_gradient", x.shape)
-        self._compute(targets[0], x, weights, dy, self._total, 1.0 / n, self.fused)
+        self._compute(targets[0], x, weights, dy, self.total, 1.0 / n, self.fused)
         for backward, need_dx in self._backwards:
             dy = backward(dy, need_dx, accumulate)
         if self.fused:
@@ -97,19 +103,19 @@ class Step:
         if self.fused:
             self.last.emit_logits = False
         self._measure(x, targets, weights)
-        self._total[0] = 0.0
-        self._compute(targets[0], x, weights, None, self._total, 1.0 / n, self.fused)
-        return self._total.item()
+        self.total[0] = 0.0
+        self._compute(targets[0], x, weights, None, self.total, 1.0 / n, self.fused)
+        return self.total.item()
 
     def penalty(self) -> float:
         """The regularizers' part of the loss."""
-        self._total[0] = 0.0
+        self.total[0] = 0.0
         self._add_penalties()
-        return self._total.item()
+        return self.total.item()
 
     def _add_penalties(self) -> None:
         for parameter, l1, l2 in self._penalties:
-            kernels.regularization_penalty(parameter.value, l1, l2, self._total)
+            kernels.regularization_penalty(parameter.value, l1, l2, self.total)
 
     def _measure(self, y: np.ndarray, targets: tuple[np.ndarray, ...], weights: np.ndarray | None) -> None:
         activated = None
@@ -128,3 +134,16 @@ def _backward_calls(layers: list[Any]) -> list[tuple[Any, bool]]:
     if not trained:
         return []
     return [(layers[i].backward, i > trained[0]) for i in range(len(layers) - 1, trained[0] - 1, -1)]
+
+
+def _uncaptured(layers: list[Any], loss: losses.Loss, metric_list: list[metrics.Metric]) -> list[str]:
+    """Names of the layers, loss and metrics that compute outside of kernels: a tape would not see it."""
+    parts = [(x, ("forward", "backward")) for x in layers]
+    parts += [(loss, ("compute",))] + [(metric, ("accumulate",)) for metric in metric_list]
+    return [part.name for part, methods in parts if not all(_is_native(type(part), method) for method in methods)]
+
+
+def _is_native(cls: type, method: str) -> bool:
+    """Whether the class that defines the method says that it does nothing but call kernels."""
+    owner = next((base for base in cls.__mro__ if method in vars(base)), cls)
+    return bool(vars(owner).get("native", owner.__module__.startswith("fastnn.")))

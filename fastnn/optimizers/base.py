@@ -142,6 +142,23 @@ class Optimizer:
         self._step[0] += 1
         self._run()
 
+    def scheduled_step(self, rates: Array, slot: Array) -> None:
+        """One update whose learning rate is rates[slot]: nothing but kernel calls, so that a tape can record it.
+
+        Args:
+            rates: float64[n], the learning rates of the steps to come.
+            slot: int64[1].
+        """
+        _backend.kernels.begin_update(rates, slot, self._lr, self._step)
+        self._run()
+
+    def upcoming_rates(self, count: int) -> Array:
+        """The learning rates of the next `count` steps, float64."""
+        rate = self._learning_rate
+        if not callable(rate):
+            return np.full(count, rate)
+        return np.array([rate(step) for step in range(self.iterations, self.iterations + count)], np.float64)
+
     def _decays(self, name: str) -> float:
         return 0.0 if any(re.search(pattern, name) for pattern in self._excluded) else 1.0
 
