@@ -1,0 +1,263 @@
+"""The captured step: the same bits as the eager one for every layer, and the same behaviour when something goes wrong."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import callbacks, layers, losses, metrics, models, optimizers, schedules
+from fastnn._backend import kernels
+
+N = 75  # two batches of 32 and a smaller one
+RNG = np.random.default_rng(5)
+IMAGES = RNG.standard_normal((N, 8, 8, 4)).astype(np.float32)
+LABELS = RNG.integers(0, 3, N)
+
+LAYERS = {
+    "dense": lambda: [layers.Flatten(), layers.Dense(17, activation="gelu")],
+    "dense-no-bias": lambda: [layers.Dense(5, use_bias=False)],
+    "conv": lambda: [layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")],
+    "conv-groups": lambda: [layers.Conv2D(6, 2, groups=2, dilation_rate=2, activation="silu")],
+    "depthwise": lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")],
+    "max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(2)],
+    "overlapping-max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(3, strides=2, padding="same")],
+    "average-pool": lambda: [layers.Conv2D(4, 1), layers.AveragePooling2D(2, padding="same")],
+    "global-average-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalAveragePooling2D()],
+    "global-max-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalMaxPooling2D()],
+    "reshape": lambda: [layers.Dense(4), layers.Reshape((4, 64))],
+    "dropout": lambda: [layers.Dense(4), layers.Dropout(0.4), layers.Dropout(0.2, seed=9)],
+    "softmax": lambda: [layers.Dense(4, activation="softmax"), layers.Activation("sigmoid"), layers.ELU(0.5)],
+    "regularized": lambda: [layers.Dense(4, kernel_regularizer="l1", bias_regularizer="l2")],
+}
+
+
+def train(make_layers, capture, threads=2, optimizer="adam", shuffle=True, weights=None, **options):
+    """(history, weights) of three epochs."""
+    fastnn.set_num_threads(threads)
+    fastnn.set_seed(7)
+    model = models.Sequential([layers.Input(IMAGES.shape[1:]), *make_layers(), layers.Flatten()])
+    model.add(layers.Dense(3, activation="softmax"))
+    model.compile(
+        optimizer() if callable(optimizer) else optimizer,
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy", metrics.SparseTopKCategoricalAccuracy(2)],
+        capture=capture,
+        **options,
+    )
+    history = model.fit(IMAGES, LABELS, 32, epochs=3, verbose=0, shuffle=shuffle, sample_weight=weights)
+    return history.history, model.get_weights()
+
+
+def assert_same_bits(make_layers, **options):
+    histories, weights = zip(*(train(make_layers, capture, **options) for capture in (True, False)))
+    assert histories[0] == histories[1]
+    for captured, eager in zip(*weights):
+        np.testing.assert_array_equal(captured, eager)
+
+
+@pytest.fixture(autouse=True)
+def keep_threads():
+    before = fastnn.get_num_threads()
+    yield
+    fastnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_captured_and_eager_give_the_same_bits(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "uncaptured" would be a warning
+        assert_same_bits(LAYERS[name])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_same_bits_with_other_thread_counts(threads):
+    assert_same_bits(LAYERS["conv"], threads=threads)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accumulate_steps": 3},
+        {"shuffle": False},
+        {"weights": np.linspace(0, 2, N)},
+        {"optimizer": lambda: optimizers.AdamW(schedules.warmup(3) >> schedules.cosine(1e-2, steps=9))},
+        {"optimizer": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, global_clipnorm=0.1)},
+        {"optimizer": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.5, clipvalue=0.01)},
+    ],
+    ids=["accumulate", "in-order", "weights", "schedule", "clipped-sgd", "rmsprop"],
+)
+def test_same_bits_with(options):
+    assert_same_bits(LAYERS["dropout"], **options)
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "targets"),
+    [
+        ("mse", None, RNG.standard_normal((N, 2))),
+        ("mae", "tanh", RNG.standard_normal((N, 2))),
+        (losses.Huber(0.5), "sigmoid", RNG.standard_normal((N, 2))),
+        ("binary_crossentropy", "sigmoid", RNG.integers(0, 2, (N, 2))),
+        ("categorical_crossentropy", "softmax", np.eye(2)[RNG.integers(0, 2, N)]),
+    ],
+)
+def test_same_bits_for_losses(loss, activation, targets):
+    results = []
+    for capture in (True, False):
+        fastnn.set_seed(1)
+        model = models.Sequential([layers.Input((256,)), layers.Dense(2, activation=activation)])
+        model.compile("adam", loss, metrics=["mae", metrics.AUC(num_thresholds=5)], capture=capture)
+        history = model.fit(IMAGES.reshape(N, -1), targets, 32, epochs=2, verbose=0)
+        results.append((history.history, model.get_weights()))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1][0], results[1][1][0])
+
+
+class Halve(layers.Layer):
+    """Written in NumPy, by a user."""
+
+    def forward(self, x, training):
+        return x * np.float32(0.5)
+
+    def backward(self, dy, need_dx, accumulate):
+        return dy * np.float32(0.5) if need_dx else None
+
+
+def test_a_layer_in_numpy_trains_uncaptured_with_one_warning():
+    model = models.Sequential([layers.Input((8, 8, 4)), Halve(), layers.Flatten(), layers.Dense(3)])
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.warns(UserWarning, match="halve compute outside of fastnn's kernels"):
+        model.fit(IMAGES, LABELS, epochs=1, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        history = model.fit(IMAGES, LABELS, epochs=5, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_a_subclass_that_overrides_forward_is_not_captured():
+    class Louder(layers.Dense):
+        def forward(self, x, training):
+            return super().forward(x, training) * np.float32(2)
+
+    model = models.Sequential([layers.Input((256,)), Louder(3)])
+    model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.warns(UserWarning, match="uncaptured"):
+        model.fit(IMAGES.reshape(N, -1), LABELS, epochs=1, verbose=0)
+
+
+def test_a_loss_that_is_not_finite_stops_before_its_update():
+    x = IMAGES.reshape(N, -1).copy()
+    x[40] = np.inf  # in the second batch, which is replayed
+    results = []
+    for capture in (True, False):
+        fastnn.set_seed(3)
+        model = models.Sequential([layers.Input((256,)), layers.Dense(3)])
+        model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True), capture=capture)
+        with pytest.warns(UserWarning, match="inf"), pytest.raises(FloatingPointError, match="epoch 1, batch 4"):
+            model.fit(x, LABELS, batch_size=8 + 1, shuffle=False, verbose=0)
+        results.append((model.get_weights(), model.optimizer.iterations))
+    assert results[0][1] == results[1][1] == 4
+    np.testing.assert_array_equal(results[0][0][0], results[1][0][0])
+
+
+class Recorder(callbacks.Callback):
+    def __init__(self, stop_after=None):
+        super().__init__()
+        self.calls, self.stop_after = [], stop_after
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.calls.append(("begin", batch))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(("end", batch, logs["loss"]))
+        if batch == self.stop_after:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize("stop_after", [None, 1])
+def test_callbacks_see_every_batch(stop_after):
+    seen = []
+    for capture in (True, False):
+        fastnn.set_seed(3)
+        model = models.Sequential([layers.Input((256,)), layers.Dense(3)])
+        model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True), capture=capture)
+        recorder = Recorder(stop_after)
+        model.fit(IMAGES.reshape(N, -1), LABELS, epochs=2, verbose=0, callbacks=[recorder])
+        seen.append(recorder.calls)
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == (12 if stop_after is None else 4)
+
+
+def test_a_new_thread_count_is_recorded_anew():
+    class Resize(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            fastnn.set_num_threads(1 + epoch % 3)
+
+    model = models.Sequential([layers.Input((256,)), layers.Dense(40, activation="relu"), layers.Dense(3)])
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(IMAGES.reshape(N, -1), LABELS, epochs=6, verbose=0, callbacks=[Resize()])
+    assert history.history["loss"][-1] < history.history["loss"][0]
+
+
+def test_tape_replays_kernels_on_their_memory():
+    fastnn.set_num_threads(2)
+    x, y = np.full(50_000, 2, np.float32), np.zeros(50_000, np.float32)
+    tape = kernels.Tape()
+    tape.start()
+    kernels.activation_forward(x, y, kernels.ACTIVATIONS["relu"], 0.0)
+    tape.stop()
+    assert len(tape) == 1
+    assert tape.threads == 2
+    x[:] = 3
+    assert (y == 2).all()
+    assert tape.replay(1) == 1
+    assert (y == 3).all()
+    del x, y  # the tape keeps them
+    assert tape.replay(2) == 2
+
+
+def test_tape_stops_where_a_value_is_not_finite():
+    total, losses_, slot = np.zeros(1), np.zeros(4), np.zeros(1, np.int64)
+    position = np.zeros(1, np.int64)
+    tape = kernels.Tape()
+    tape.start()
+    kernels.store_loss(total, losses_, slot)
+    assert kernels.stop_unless_finite(total)
+    kernels.end_batch(position, slot)
+    tape.stop()
+    total[0] = 5
+    assert tape.replay(2) == 2
+    total[0] = np.nan
+    assert tape.replay(1) == 0
+    np.testing.assert_array_equal(losses_, [0, 5, 5, np.nan])
+    assert slot[0] == position[0] == 3
+
+
+def test_tape_border():
+    fastnn.set_num_threads(1)
+    tape = kernels.Tape()
+    with pytest.raises(ValueError, match="replay: steps must be at least 0, got -1"):
+        tape.replay(-1)
+    tape.start()
+    try:
+        with pytest.raises(ValueError, match="record: a tape must be recorded one at a time"):
+            kernels.Tape().start()
+        with pytest.raises(ValueError, match="replay: the tape must be replayed after recording"):
+            tape.replay(1)
+    finally:
+        tape.stop()
+    fastnn.set_num_threads(2)
+    with pytest.raises(ValueError, match="replay: the number of threads must be what it was .* 1, got 2"):
+        tape.replay(1)
+
+
+def test_step_state_border():
+    one, order, index = np.zeros(1, np.int64), np.arange(5), np.zeros(3, np.int64)
+    with pytest.raises(ValueError, match="begin_batch: position must be that of a batch inside order, got 1"):
+        kernels.begin_batch(order, np.ones(1, np.int64), index, 3, np.zeros(1))
+    with pytest.raises(ValueError, match="store_loss: slot must be 0 to 1, got 2"):
+        kernels.store_loss(np.zeros(1), np.zeros(2), one + 2)
+    with pytest.raises(ValueError, match="begin_update: slot must be 0 to 1, got -1"):
+        kernels.begin_update(np.zeros(2), one - 1, np.zeros(1), one)
+    with pytest.raises(ValueError, match="advance_random: state must be a uint64 array"):
+        kernels.advance_random(one)
