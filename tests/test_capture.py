@@ -1,4 +1,4 @@
-"""The captured step: the same bits as the eager one for every layer, and the same behaviour when something goes wrong."""
+"""The captured step: the same bits as the eager one for every layer, and the same behaviour when things go wrong."""
 
 import warnings
 

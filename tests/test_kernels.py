@@ -15,6 +15,16 @@ from fastnn import _backend
 LEVELS = _backend.isa_levels()
 NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable"}
 NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
+# The state of a step, in tests/test_capture.py.
+NOT_KERNELS |= {
+    "Tape",
+    "stop_unless_finite",
+    "begin_batch",
+    "advance_random",
+    "store_loss",
+    "begin_update",
+    "end_batch",
+}
 
 
 @functools.lru_cache(maxsize=1)  # the levels of a row follow one another

@@ -101,7 +101,7 @@ def run_captured_epoch(
             hooks.call("on_train_batch_end", number - 1, {"loss": total / seen, **model._metric_values()})
             if model.stop_training:
                 break
-        if before and seen < progress.samples:
+        if before and seen < (progress.samples or 0):
             hooks.call("on_train_batch_begin", number, {})
         if progress.due:
             progress.update(seen, {"loss": total / seen, **model._metric_values()})

@@ -138,8 +138,8 @@ def _backward_calls(layers: list[Any]) -> list[tuple[Any, bool]]:
 
 def _uncaptured(layers: list[Any], loss: losses.Loss, metric_list: list[metrics.Metric]) -> list[str]:
     """Names of the layers, loss and metrics that compute outside of kernels: a tape would not see it."""
-    parts = [(x, ("forward", "backward")) for x in layers]
-    parts += [(loss, ("compute",))] + [(metric, ("accumulate",)) for metric in metric_list]
+    parts: list[tuple[Any, tuple[str, ...]]] = [(layer, ("forward", "backward")) for layer in layers]
+    parts += [(loss, ("compute",)), *((metric, ("accumulate",)) for metric in metric_list)]
     return [part.name for part, methods in parts if not all(_is_native(type(part), method) for method in methods)]
 
 
