@@ -41,10 +41,10 @@ def serve(name, tasks):
 
 
 def measure(run, seconds):
-    """Repeats `run` for about `seconds`, after a warm-up of a quarter, and returns the mean seconds of one."""
+    """Repeats `run` for about `seconds`, after half as long to warm up, and returns the mean seconds of one."""
     once = timed([run])
     count = max(1, round(seconds / max(once, 1e-9)))
-    timed([run] * (count // 4))
+    timed([run] * (count // 2))  # the system may first have put all threads on one core
     once = timed([run] * count) / count
     return {"seconds": once, "runs": count, "peak_mb": peak_memory()}
 

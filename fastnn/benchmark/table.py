@@ -53,3 +53,8 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:.0f} {unit}"
     return f"{seconds * 1e6:.3g} us"
+
+
+def rate(value: float) -> str:
+    """Three digits, or as many as a whole number needs: "12.3", "12,345"."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

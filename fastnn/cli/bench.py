@@ -113,16 +113,18 @@ def _header(job: Contest) -> list[str]:
 
 
 def _entry(job: Contest, entry: Result, entries: list[Result], found: Limits) -> list[str]:
-    """A line of a contest's table. `fastnn is`: how many times as fast as this one its fastest form is."""
+    """A line of a contest's table.
+
+    `spread`: between the quartiles of the turns; `fastnn is`: how many times as fast as this one its fastest form is.
+    """
     name = f"{entry.contender} {entry.variant}"
     if entry.error:
         return [name, "-", "-", "-", "-", "-", entry.error]
     ours = min((e.median for e in entries if e.peer == "ours" and not e.error), default=float("nan"))
-    rate = job.amount / entry.median
-    low, high = np.percentile(entry.seconds, [0, 100])
+    low, high = np.percentile(entry.seconds, [25, 75])
     return [
         name,
-        f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}",
+        table.rate(job.amount / entry.median),
         table.duration(entry.median / (job.amount if job.unit == "samples/s" else 1)),
         f"{(high - low) / entry.median:.0%}",
         f"{found.share(entry.median, job.flops, job.moved, job.footprint):.0%}",
