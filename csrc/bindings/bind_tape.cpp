@@ -90,7 +90,7 @@ void end_batch(py::handle position, py::handle slot) {
 
 void bind_tape(py::module_& module) {
   using namespace py::literals;
-  py::class_<Tape>(module, "Tape")
+  py::class_<Tape>(module, "Tape", py::module_local())  // several levels may be loaded side by side
       .def(py::init<>())
       .def("start", &start_recording)
       .def("stop", [](Tape&) { tape::set_recording(nullptr); })
