@@ -1,7 +1,6 @@
 """What this machine can do at best with the threads in use: arithmetic, and moving bytes that lie near or far."""
 
 import functools
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -73,11 +72,11 @@ def measure(threads: int | None = None, seconds: float = 0.1) -> Limits:
 
 
 def _rate(loop: Callable[[int], Any], amount: float, seconds: float) -> float:
-    """`amount` a round over the median seconds of a round; the fastest of a few tries says how many rounds to take."""
+    """`amount` a round over the seconds of a round, at best: what disturbs a try makes it slower, never faster."""
     trial = 4
     once = min(total_seconds(lambda: loop(trial), 1) for _ in range(3)) / trial
     rounds = max(1, round(seconds / _REPEATS / once))
-    return amount / statistics.median(total_seconds(lambda: loop(rounds), 1) / rounds for _ in range(_REPEATS))
+    return amount / min(total_seconds(lambda: loop(rounds), 1) / rounds for _ in range(_REPEATS))
 
 
 def lines(limits: Limits) -> list[str]:
