@@ -12,7 +12,7 @@ import secrets
 
 import numpy as np
 
-from fastnn import _check
+from fastnn import _backend, _check
 
 dropout_state = np.zeros(2, dtype=np.uint64)
 _generator: np.random.Generator | None = None
@@ -50,5 +50,5 @@ def new_state(seed: int) -> np.ndarray:
 
 
 def advance(state: np.ndarray = dropout_state) -> None:
-    """Move on to the next masks: called once before a forward pass of training."""
-    state[1:] += np.uint64(1)
+    """Move on to the next masks: called once before a forward pass of training. A kernel, so that a tape records it."""
+    _backend.kernels.advance_random(state)

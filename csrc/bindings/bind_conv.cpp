@@ -113,19 +113,19 @@ void backward(const char* name, bool depthwise, py::handle x, py::handle w, py::
   const auto grad_b = optional_out<float>(border, "db", db, {s.f});
   const auto grad_x = optional_out<float>(border, "dx", dx, {s.n, s.h, s.w, s.c});
   border.done();
-  launch(Kernel{{},
-                s,
-                arrays.x.ptr(),
-                arrays.w.ptr(),
-                values.ptr(),
-                grad.ptr(),
-                grad_z.ptr(),
-                grad_w.ptr(),
-                grad_b.ptr(),
-                grad_x.ptr(),
-                kind,
-                alpha,
-                accumulate});
+  launch(Kernel{{{},
+                 s,
+                 arrays.x.ptr(),
+                 arrays.w.ptr(),
+                 values.ptr(),
+                 grad.ptr(),
+                 grad_z.ptr(),
+                 grad_w.ptr(),
+                 grad_b.ptr(),
+                 grad_x.ptr(),
+                 kind,
+                 alpha,
+                 accumulate}});
 }
 
 }  // namespace

@@ -86,8 +86,8 @@ struct ConvWeightGradient : Kernel {
   void operator()(const Worker& worker) const;
 };
 
-// dz = dy f'(saved), then db, dw and dx, each unless null.
-struct ConvBackward : Kernel {
+// dz = dy f'(saved), then db, dw and dx, each unless null; dw and db are added to with accumulate.
+struct ConvGradients : Kernel {
   ConvShape shape;
   const float* x;
   const float* w;
@@ -100,7 +100,9 @@ struct ConvBackward : Kernel {
   Activation activation;
   float alpha;
   bool accumulate;
+};
 
+struct ConvBackward : ConvGradients {
   std::int64_t work() const { return 2 * shape.work(); }
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;

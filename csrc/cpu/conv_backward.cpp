@@ -11,12 +11,7 @@ Scratch ConvBackward::scratch(int threads) const {
 }
 
 void ConvBackward::operator()(const Worker& worker) const {
-  const std::int64_t rows = shape.n * shape.pixels();
-  if (activation != Activation::linear || dz != dy) {
-    activation_gradient(worker, activation, alpha, saved, dy, dz, rows * shape.f);
-    worker.barrier();
-  }
-  if (db != nullptr) column_sums(worker, dz, db, rows, shape.f, accumulate);
+  begin_backward(worker, activation, alpha, saved, dy, dz, db, shape.n * shape.pixels(), shape.f, accumulate);
   if (dw != nullptr) weight_gradient()(worker);
   if (dw != nullptr && dx != nullptr) worker.barrier();  // the shared scratch changes hands
   if (dx != nullptr) input_gradient()(worker);

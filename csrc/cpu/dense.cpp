@@ -23,11 +23,7 @@ Scratch DenseBackward::scratch(int threads) const {
 }
 
 void DenseBackward::operator()(const Worker& worker) const {
-  if (activation != Activation::linear || dz != dy) {
-    activation_gradient(worker, activation, alpha, saved, dy, dz, n * out);
-    worker.barrier();
-  }
-  if (db != nullptr) column_sums(worker, dz, db, n, out, accumulate);
+  begin_backward(worker, activation, alpha, saved, dy, dz, db, n, out, accumulate);
   if (dw != nullptr) weight_gradient()(worker);
   if (dx != nullptr) input_gradient()(worker);
 }

@@ -162,12 +162,8 @@ Scratch DepthwiseBackward::scratch(int threads) const {
 
 void DepthwiseBackward::operator()(const Worker& worker) const {
   const ConvShape& s = shape;
-  const std::int64_t outputs = s.n * s.pixels(), weights = taps(s) * s.f;
-  if (activation != Activation::linear || dz != dy) {
-    activation_gradient(worker, activation, alpha, saved, dy, dz, outputs * s.f);
-    worker.barrier();
-  }
-  if (db != nullptr) column_sums(worker, dz, db, outputs, s.f, accumulate);
+  const std::int64_t weights = taps(s) * s.f;
+  begin_backward(worker, activation, alpha, saved, dy, dz, db, s.n * s.pixels(), s.f, accumulate);
 
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);

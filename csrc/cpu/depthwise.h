@@ -20,20 +20,7 @@ struct DepthwiseForward : Kernel {
   void operator()(const Worker& worker) const;
 };
 
-struct DepthwiseBackward : Kernel {
-  ConvShape shape;
-  const float* x;
-  const float* w;
-  const float* saved;
-  const float* dy;
-  float* dz;
-  float* dw;
-  float* db;
-  float* dx;
-  Activation activation;
-  float alpha;
-  bool accumulate;
-
+struct DepthwiseBackward : ConvGradients {
   std::int64_t work() const { return 2 * shape.n * shape.pixels() * shape.f * shape.kh * shape.kw; }
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;

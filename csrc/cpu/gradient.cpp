@@ -5,7 +5,9 @@
 #include "cpu/for_each.h"
 
 namespace fnn::cpu {
+namespace {
 
+// dz = dy f'(saved), this worker's share of `count` elements.
 void activation_gradient(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
                          float* dz, std::int64_t count) {
   if (saved == nullptr) saved = dy;  // linear: not looked at
@@ -13,8 +15,6 @@ void activation_gradient(const Worker& worker, Activation activation, float alph
     map_share(worker, count, dz, [f](Vec s, Vec d) { return f.gradient(s, d); }, saved, dy);
   });
 }
-
-namespace {
 
 // Rows that are summed on their own before they are added to db: the rounding error grows with the terms of a sum
 // (100,000 rows in one sum were off by 5e-6 of the largest result, in blocks by 4e-7).
@@ -46,8 +46,7 @@ FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::
   }
 }
 
-}  // namespace
-
+// db (+)= column sums of dz [rows, columns], shared out by columns, the rows in order.
 void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
                  bool accumulate) {
   constexpr std::int64_t kWide = 4 * kLanes;
@@ -61,6 +60,17 @@ void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t 
     for (; j < mine.end; j += kLanes)
       sum_columns<1>(from + j, db + j, count, columns, std::min<std::int64_t>(kLanes, mine.end - j), adds);
   }
+}
+
+}  // namespace
+
+void begin_backward(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
+                    float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate) {
+  if (activation != Activation::linear || dz != dy) {
+    activation_gradient(worker, activation, alpha, saved, dy, dz, rows * columns);
+    worker.barrier();
+  }
+  if (db != nullptr) column_sums(worker, dz, db, rows, columns, accumulate);
 }
 
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate) {

@@ -7,14 +7,11 @@
 
 namespace fnn::cpu {
 
-// dz = dy f'(saved), `count` elements; saved is y, or the pre-activation where the derivative needs it, or null for
-// linear.
-void activation_gradient(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
-                         float* dz, std::int64_t count);
-
-// db (+)= column sums of dz [rows, columns], shared out by columns, the rows added in order.
-void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
-                 bool accumulate);
+// What every backward pass with an activation and a bias begins with: dz = dy f'(saved), complete when this returns,
+// and db (+)= the column sums of dz [rows, columns] unless db is null. saved is y, or the pre-activation where the
+// derivative needs it, or null for linear; dz may be dy.
+void begin_backward(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
+                    float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate);
 
 // dw (+)= sum of the workers' parts [worker.size, count], added in the order of their ranks.
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate);

@@ -42,24 +42,36 @@ FNN_HD FNN_INLINE T sign(T x) {
   return select(x > T(0.f), T(1.f), select(x < T(0.f), T(-1.f), x));
 }  // sign(0) = 0
 
-// exp(x); 0 below -86.9 (results under 1.8e-38 are flushed), inf above 88.72.
+// x = n ln 2 + r with |r| <= ln 2 / 2: what exp and its relatives are put together from.
 template <class T>
-FNN_HD FNN_INLINE T exp(T x) {
+struct ReducedExp {
+  T expm1_r;    // exp(r) - 1, by Cephes' polynomial
+  T n_in_bits;  // a float whose low bits hold n
+};
+
+// For |x| < 2^21.
+template <class T>
+FNN_HD FNN_INLINE ReducedExp<T> reduce_exp(T x) {
   constexpr float kLog2e = 1.44269504088896341f, kLn2Hi = 0.693359375f, kLn2Lo = -2.12194440e-4f;
-  constexpr float kMagic = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low bits
-  const T clamped = max(min(x, T(88.73f)), T(-87.f));
-  const T shifted = clamped * T(kLog2e) + T(kMagic);
+  constexpr float kMagic = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer
+  const T shifted = x * T(kLog2e) + T(kMagic);
   const T n = shifted - T(kMagic);
-  const T r = clamped - n * T(kLn2Hi) - n * T(kLn2Lo);
+  const T r = x - n * T(kLn2Hi) - n * T(kLn2Lo);
   T p = T(1.9875691500e-4f);
   p = p * r + T(1.3981999507e-3f);
   p = p * r + T(8.3334519073e-3f);
   p = p * r + T(4.1665795894e-2f);
   p = p * r + T(1.6666665459e-1f);
   p = p * r + T(5.0000001201e-1f);
-  p = p * r * r + r + T(1.f);
-  const T half_scale = as_float((as_int(shifted) + 126) << 23);  // 2^(n-1), so that n = 128 is still in range
-  const T y = p * half_scale * T(2.f);
+  return {p * r * r + r, shifted};
+}
+
+// exp(x); 0 below -86.9 (results under 1.8e-38 are flushed), inf above 88.72.
+template <class T>
+FNN_HD FNN_INLINE T exp(T x) {
+  const ReducedExp<T> e = reduce_exp(max(min(x, T(88.73f)), T(-87.f)));
+  const T half_scale = as_float((as_int(e.n_in_bits) + 126) << 23);  // 2^(n-1), so that n = 128 is still in range
+  const T y = (e.expm1_r + T(1.f)) * half_scale * T(2.f);
   return select(x > T(88.722839f), T(INFINITY), select(x < T(-86.9f), T(0.f), y));
 }
 

@@ -8,21 +8,9 @@ namespace fnn {
 // exp(x) - 1 for x <= 0 without cancellation near 0: 2^n (exp(r) - 1) + (2^n - 1). -1 below -86.9.
 template <class T>
 FNN_HD FNN_INLINE T expm1_nonpositive(T x) {
-  constexpr float kLog2e = 1.44269504088896341f, kLn2Hi = 0.693359375f, kLn2Lo = -2.12194440e-4f;
-  constexpr float kMagic = 12582912.f;  // see exp
-  const T clamped = max(x, T(-86.9f));
-  const T shifted = clamped * T(kLog2e) + T(kMagic);
-  const T n = shifted - T(kMagic);
-  const T r = clamped - n * T(kLn2Hi) - n * T(kLn2Lo);
-  T p = T(1.9875691500e-4f);
-  p = p * r + T(1.3981999507e-3f);
-  p = p * r + T(8.3334519073e-3f);
-  p = p * r + T(4.1665795894e-2f);
-  p = p * r + T(1.6666665459e-1f);
-  p = p * r + T(5.0000001201e-1f);
-  p = p * r * r + r;
-  const T scale = as_float((as_int(shifted) + 127) << 23);
-  return p * scale + (scale - T(1.f));
+  const ReducedExp<T> e = reduce_exp(max(x, T(-86.9f)));
+  const T scale = as_float((as_int(e.n_in_bits) + 127) << 23);
+  return e.expm1_r * scale + (scale - T(1.f));
 }
 
 // Phi(x), the distribution function of the standard normal, and phi(x), its density. Phi(-|x|) = exp(-x^2 / 2) G(|x|),

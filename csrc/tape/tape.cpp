@@ -25,7 +25,6 @@ struct Tape::Replay : Kernel {
 
   Replay(const Tape& tape, std::int64_t steps, std::int64_t* done, Barrier* between)
       : tape(tape), steps(steps), done(done), between(between) {}
-  Scratch scratch(int) const { return tape.scratch_; }
 
   void operator()(const Worker& worker) const {
     const std::size_t count = tape.entries_.size();

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import losses, metrics
+from fastnn import losses, metrics, random
 from fastnn._backend import kernels, zeros
 from fastnn.models.batches import Batch, Targets
 
@@ -77,7 +77,7 @@ class Step:
     def _pass(self, batch: Batch, n: int, accumulate: bool) -> None:
         """Forward and backward pass of one part of a batch of n."""
         for state in self._random_states:
-            kernels.advance_random(state)
+            random.advance(state)
         if self.fused:
             self.last.emit_logits = True
         x, targets, weights = batch

@@ -13,6 +13,8 @@ from fastnn import _backend, _check, schedules
 
 Array = np.ndarray
 
+_FIRST = np.zeros(1, np.int64)  # the slot of a single learning rate
+
 
 class Optimizer:
     """Base of all optimizers: learning rate, weight decay, clipping, state; see the module for the order of things.
@@ -138,9 +140,7 @@ class Optimizer:
         """One update of all parameters from their gradients, in place."""
         if self._run is None:
             self._fail("step", "called after build", "a call before")
-        self._lr[0] = self.current_learning_rate()
-        self._step[0] += 1
-        self._run()
+        self.scheduled_step(self.upcoming_rates(1), _FIRST)
 
     def scheduled_step(self, rates: Array, slot: Array) -> None:
         """One update whose learning rate is rates[slot]: nothing but kernel calls, so that a tape can record it.
