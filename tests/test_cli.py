@@ -204,3 +204,10 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     values = [rate(step) for step in range(101)]
     assert values[0] == 0 and max(values) == values[5] == 0.1 and values[100] == pytest.approx(0, abs=1e-12)
     assert train.peak(rate) == 0.1 and train.peak(0.2) == 0.2 and train.schedule(0.1, 1)(0) == 0.1
+
+
+def test_a_complaint_names_the_program_once(capsys):
+    assert cli.main(["train", "--lr", "-1"]) == 2
+    assert capsys.readouterr().err == "fastnn train: --lr must be a finite number above 0, got -1.0\n"
+    assert cli.main(["train", "--optimizer", "adamx"]) == 2
+    assert capsys.readouterr().err.startswith("fastnn: optimizers.get: optimizer must be one of")

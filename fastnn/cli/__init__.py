@@ -33,14 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as done:  # argparse's, after --help or a complaint
         return done.code if isinstance(done.code, int) else 2
     except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"fastnn: {error}", file=sys.stderr)
-        return 2
+        return _complain(error, 2)
     except FloatingPointError as error:
-        print(f"fastnn: {error}", file=sys.stderr)
-        return 1
+        return _complain(error, 1)
     except KeyboardInterrupt:
         print("fastnn: interrupted", file=sys.stderr)
         return 130
+
+
+def _complain(error: Exception, code: int) -> int:
+    """Print one line, which says once that it comes from fastnn; returns the exit code."""
+    text = str(error)
+    print(text if text.startswith("fastnn") else f"fastnn: {text}", file=sys.stderr)
+    return code
 
 
 def build_parser(argv: list[str]) -> argparse.ArgumentParser:
