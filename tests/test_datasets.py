@@ -35,7 +35,9 @@ def test_digits():
 
 
 def test_digits_are_those_of_scikit_learn():
-    reference = pytest.importorskip("sklearn.datasets").load_digits()
+    from sklearn import datasets as sklearn_datasets
+
+    reference = sklearn_datasets.load_digits()
     (x_train, _), (x_test, _) = datasets.load_digits()
     ours = sorted(image.tobytes() for image in np.concatenate([x_train, x_test]))
     assert ours == sorted(image.astype(np.uint8).tobytes() for image in reference.images)
