@@ -114,6 +114,7 @@ def test_losses(function, pred, target, options, rows):
 
 def torch_run(make, steps, params, grads):
     import torch
+
     tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in params]
     optimizer = make(torch.optim, tensors)
     for step in range(steps):

@@ -147,6 +147,7 @@ def test_a_sequence_of_outputs():
 
 def test_bfloat16_arrays_are_converted():
     import ml_dtypes
+
     model = mlp()
     x = X.astype(ml_dtypes.bfloat16)
     np.testing.assert_array_equal(model.predict(x), model.predict(x.astype(np.float32)))
