@@ -1,8 +1,10 @@
 """`fastnn bench` runs and prints sane rows. What it measures is never asserted: only that it is positive and finite."""
 
+import importlib
 import json
 import math
 import re
+import runpy
 
 import pytest
 
@@ -71,6 +73,49 @@ def test_every_task_is_one_that_fastnn_does():
     present, missing = contest.installed(["ours", "numpy", "tensorflow"], threads=1)
     assert {job.task for job in contests.CONTESTS} <= set(present["ours"]["tasks"])
     assert set(present) == {"ours", "numpy"} and "tensorflow_peer.py" in missing["tensorflow"]
+
+
+NETWORKS = {
+    "mlp": {"batch": 2, "samples": 4, "sizes": (5, 4, 3)},
+    "cnn": {"batch": 2, "samples": 4},
+    "predict_mlp": {"sizes": (5, 4, 3)},
+    "predict_cnn": {"batch": 2, "samples": 4},
+}
+
+
+@pytest.mark.parametrize("task", NETWORKS)
+@pytest.mark.parametrize("script", ["ours", "torch_peer"])
+def test_networks_run(monkeypatch, script, task):
+    monkeypatch.setenv("BENCH_THREADS", "1")
+    monkeypatch.syspath_prepend(str(contest.peers_folder()))
+    variants, build = runpy.run_path(str(contest.peers_folder() / f"{script}.py"))["TASKS"][task]
+    for variant in variants:
+        seconds = build(variant, **NETWORKS[task])()
+        assert seconds > 0 if isinstance(seconds, float) else not seconds  # an array would stay in memory
+
+
+def test_contests_are_whole_batches_and_found_by_name():
+    names = [job.name for job in contests.CONTESTS]
+    assert len(set(names)) == len(names) and contests.select() == list(contests.CONTESTS)
+    assert [job.name for job in contests.select("mlp, batch 8")] == ["seed MLP, batch 8"]
+    assert [job.name for job in contests.select("gemm 128X128")] == ["GEMM 128x128x128 NN"]
+    for job in contests.CONTESTS:
+        assert job.steps * job.parameters.get("batch", job.amount) == job.amount or job.steps == 1
+        assert job.flops > 0 and job.moved >= job.footprint > 0
+
+
+def test_turns_of_short_runs_have_many(monkeypatch):
+    monkeypatch.syspath_prepend(str(contest.peers_folder()))
+    protocol, calls = importlib.import_module("protocol"), []
+    assert protocol.measure(lambda: calls.append(1), 0.0)["runs"] >= 1
+    # Runs that give their own seconds: 1 + 2 + 4 of them warm up until half of the time has passed, then 8 are timed.
+    calls.clear()
+    assert protocol.measure(lambda: calls.append(1) or 0.01, 0.08) == {
+        "seconds": pytest.approx(0.01),
+        "runs": 8,
+        "peak_mb": pytest.approx(protocol.peak_memory(), rel=0.5),
+    }
+    assert len(calls) == 1 + 2 + 4 + 8
 
 
 def test_mistakes_of_a_peer_are_reported(capsys):

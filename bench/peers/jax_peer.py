@@ -49,16 +49,16 @@ def train(variant, forward, weights, x, y, batch):
     return epoch
 
 
-def mlp(variant, batch, samples, sizes):
+def mlp_model(sizes):
+    """The forward pass up to the logits, and the weights that it takes."""
     keys = jax.random.split(jax.random.key(0), len(sizes))
-    weights = [dense_weights(key, i, o) for key, i, o in zip(keys, sizes, sizes[1:])]
 
     def forward(weights, x):
         for w, b in weights[:-1]:
             x = jax.nn.relu(x @ w + b)
         return x @ weights[-1][0] + weights[-1][1]
 
-    return train(variant, forward, weights, *problems.mlp_data(samples, sizes[0], sizes[-1]), batch)
+    return forward, [dense_weights(key, i, o) for key, i, o in zip(keys, sizes, sizes[1:])]
 
 
 def conv2d(x, w):
@@ -69,11 +69,10 @@ def max_pool(x):
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
-def cnn(variant, batch, samples):
+def cnn_model():
     keys = jax.random.split(jax.random.key(0), 4)
     glorot = jax.nn.initializers.glorot_uniform()
     convs = [(glorot(keys[0], (3, 3, 1, 32)), jnp.zeros(32)), (glorot(keys[1], (3, 3, 32, 64)), jnp.zeros(64))]
-    weights = convs, [dense_weights(keys[2], 7 * 7 * 64, 128), dense_weights(keys[3], 128, 10)]
 
     def forward(weights, x):
         for w, b in weights[0]:
@@ -81,7 +80,30 @@ def cnn(variant, batch, samples):
         (w1, b1), (w2, b2) = weights[1]
         return jax.nn.relu(x.reshape(len(x), -1) @ w1 + b1) @ w2 + b2
 
-    return train(variant, forward, weights, *problems.cnn_data(samples), batch)
+    return forward, (convs, [dense_weights(keys[2], 7 * 7 * 64, 128), dense_weights(keys[3], 128, 10)])
+
+
+def mlp(variant, batch, samples, sizes):
+    return train(variant, *mlp_model(sizes), *problems.mlp_data(samples, sizes[0], sizes[-1]), batch)
+
+
+def cnn(variant, batch, samples):
+    return train(variant, *cnn_model(), *problems.cnn_data(samples), batch)
+
+
+def predict_mlp(variant, sizes):
+    forward, weights = mlp_model(sizes)
+    predict = jax.jit(lambda weights, x: jax.nn.softmax(forward(weights, x)))
+    x = jnp.asarray(problems.mlp_data(1, sizes[0], sizes[-1])[0])
+    return lambda: np.asarray(predict(weights, x)) is None
+
+
+def predict_cnn(variant, batch, samples):
+    forward, weights = cnn_model()
+    predict = jax.jit(lambda weights, x: jax.nn.softmax(forward(weights, x)))
+    x = jnp.asarray(problems.cnn_data(samples)[0])
+    parts = [x[start : start + batch] for start in range(0, samples, batch)]
+    return lambda: np.concatenate([predict(weights, part) for part in parts]) is None
 
 
 def gemm(variant, m, k, n, transpose_a, transpose_b):
@@ -113,6 +135,8 @@ def adamw(variant, tensors, elements):
 TASKS = {
     "mlp": (["scan", "step"], mlp),
     "cnn": (["step"], cnn),
+    "predict_mlp": (["jit"], predict_mlp),
+    "predict_cnn": (["jit"], predict_cnn),
     "gemm": (["jit"], gemm),
     "adamw": (["optax"], adamw),
 }

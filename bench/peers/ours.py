@@ -34,14 +34,13 @@ def train(stack, x, y, batch):
     return epoch
 
 
-def mlp(variant, batch, samples, sizes):
-    x, y = problems.mlp_data(samples, sizes[0], sizes[-1])
+def mlp_layers(sizes):
     stack = [layers.Dense(units, activation="relu") for units in sizes[1:-1]]
-    return train([layers.Input(sizes[:1]), *stack, layers.Dense(sizes[-1], activation="softmax")], x, y, batch)
+    return [layers.Input(sizes[:1]), *stack, layers.Dense(sizes[-1], activation="softmax")]
 
 
-def cnn(variant, batch, samples):
-    stack = [
+def cnn_layers():
+    return [
         layers.Conv2D(32, 3, padding="same", activation="relu", input_shape=(28, 28, 1)),
         layers.MaxPooling2D(2),
         layers.Conv2D(64, 3, padding="same", activation="relu"),
@@ -50,7 +49,24 @@ def cnn(variant, batch, samples):
         layers.Dense(128, activation="relu"),
         layers.Dense(10, activation="softmax"),
     ]
-    return train(stack, *problems.cnn_data(samples), batch)
+
+
+def mlp(variant, batch, samples, sizes):
+    return train(mlp_layers(sizes), *problems.mlp_data(samples, sizes[0], sizes[-1]), batch)
+
+
+def cnn(variant, batch, samples):
+    return train(cnn_layers(), *problems.cnn_data(samples), batch)
+
+
+def predict_mlp(variant, sizes):
+    model, (x, _) = models.Sequential(mlp_layers(sizes)), problems.mlp_data(1, sizes[0], sizes[-1])
+    return lambda: model.predict_on_batch(x) is None
+
+
+def predict_cnn(variant, batch, samples):
+    model, (x, _) = models.Sequential(cnn_layers()), problems.cnn_data(samples)
+    return lambda: model.predict(x, batch_size=batch, verbose=0) is None
 
 
 def gemm(variant, m, k, n, transpose_a, transpose_b):
@@ -102,6 +118,8 @@ def adamw(variant, tensors, elements):
 TASKS = {
     "mlp": (["fit"], mlp),
     "cnn": (["fit"], cnn),
+    "predict_mlp": (["predict_on_batch"], predict_mlp),
+    "predict_cnn": (["predict"], predict_cnn),
     "gemm": (["kernel"], gemm),
     "conv": (["kernel"], conv),
     "adamw": (["kernel", "functional"], adamw),

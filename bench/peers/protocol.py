@@ -42,11 +42,12 @@ def serve(name, tasks):
 
 def measure(run, seconds):
     """Repeats `run` for about `seconds`, after half as long to warm up, and returns the mean seconds of one."""
-    once = timed([run])
-    count = max(1, round(seconds / max(once, 1e-9)))
-    timed([run] * (count // 2))  # the system may first have put all threads on one core
-    once = timed([run] * count) / count
-    return {"seconds": once, "runs": count, "peak_mb": peak_memory()}
+    count, spent = 1, timed([run])
+    while 2 * spent < seconds:  # the system may first have put all threads on one core
+        count = 2 * count
+        spent = timed([run] * count)
+    count = max(1, round(count * seconds / max(spent, 1e-9)))
+    return {"seconds": timed([run] * count) / count, "runs": count, "peak_mb": peak_memory()}
 
 
 def timed(runs):

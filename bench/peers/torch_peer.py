@@ -35,16 +35,15 @@ def train(model, x, y, batch, fused):
     return epoch
 
 
-def mlp(variant, batch, samples, sizes):
-    x, y = map(torch.from_numpy, problems.mlp_data(samples, sizes[0], sizes[-1]))
+def mlp_model(sizes):
     stack = []
     for inputs, outputs in zip(sizes, sizes[1:]):
         stack += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return train(nn.Sequential(*stack[:-1]), x, y.long(), batch, variant == "fused")
+    return nn.Sequential(*stack[:-1])
 
 
-def cnn(variant, batch, samples):
-    x, y = map(torch.from_numpy, problems.cnn_data(samples))
+def cnn_model(variant, x):
+    """The network and its images in the layout that the variant says."""
     model = nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
@@ -53,7 +52,29 @@ def cnn(variant, batch, samples):
     x = x.permute(0, 3, 1, 2).contiguous()
     if variant == "channels_last":
         model, x = model.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
-    return train(model, x, y.long(), batch, fused=True)
+    return model, x
+
+
+def mlp(variant, batch, samples, sizes):
+    x, y = map(torch.from_numpy, problems.mlp_data(samples, sizes[0], sizes[-1]))
+    return train(mlp_model(sizes), x, y.long(), batch, variant == "fused")
+
+
+def cnn(variant, batch, samples):
+    x, y = map(torch.from_numpy, problems.cnn_data(samples))
+    return train(*cnn_model(variant, x), y.long(), batch, fused=True)
+
+
+def predict_mlp(variant, sizes):
+    model = nn.Sequential(mlp_model(sizes), nn.Softmax(1)).eval()
+    x = torch.from_numpy(problems.mlp_data(1, sizes[0], sizes[-1])[0])
+    return torch.inference_mode()(lambda: model(x).numpy() is None)
+
+
+def predict_cnn(variant, batch, samples):
+    model, x = cnn_model(variant, torch.from_numpy(problems.cnn_data(samples)[0]))
+    model = nn.Sequential(model, nn.Softmax(1)).eval()
+    return torch.inference_mode()(lambda: torch.cat([model(part) for part in x.split(batch)]).numpy() is None)
 
 
 def gemm(variant, m, k, n, transpose_a, transpose_b):
@@ -94,6 +115,8 @@ def adamw(variant, tensors, elements):
 TASKS = {
     "mlp": (["fused", "foreach"], mlp),
     "cnn": (["NCHW", "channels_last"], cnn),
+    "predict_mlp": (["inference_mode"], predict_mlp),
+    "predict_cnn": (["NCHW", "channels_last"], predict_cnn),
     "gemm": (["mm"], gemm),
     "conv": (["channels_last", "NCHW"], conv),
     "adamw": (["fused", "foreach"], adamw),

@@ -1,8 +1,16 @@
-"""The jobs that fastnn and its peers all do: two networks, matrix products, convolutions, optimizer steps."""
+"""The jobs that fastnn and its peers all do: networks, matrix products, convolutions, optimizer steps."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from fastnn.benchmark import table
+
+_SEED_MLP = (1000, 128, 64, 10)
+_CNN = (  # operations of each layer for a sample, and weights
+    [2.0 * 28 * 28 * 9 * 1 * 32, 2.0 * 14 * 14 * 9 * 32 * 64, 2.0 * 3136 * 128, 2.0 * 128 * 10],
+    9 * 32 + 32 + 9 * 32 * 64 + 64 + 3136 * 128 + 128 + 128 * 10 + 10,
+)
 
 
 @dataclass(frozen=True)
@@ -14,9 +22,10 @@ class Contest:
         task: the task in the peers' scripts.
         parameters: what the task's builder is given.
         amount: how much one run does, in `unit` times seconds.
-        unit: "samples/s", "GFLOP/s" or "GB/s".
+        unit: "samples/s", "calls/s", "GFLOP/s" or "GB/s".
         flops, moved: operations and bytes that one run needs at least; both bound it.
         footprint: bytes it touches.
+        steps: how many equal parts one run has; the table shows the time of one.
     """
 
     name: str
@@ -27,23 +36,52 @@ class Contest:
     flops: float
     moved: float = 0.0
     footprint: float = 0.0
+    steps: int = 1
 
 
-def _mlp(batch: int, samples: int, sizes: tuple[int, ...], name: str) -> Contest:
-    layers = [2.0 * inputs * outputs for inputs, outputs in pairwise(sizes)]
+def _mlp(batch: int, samples: int, sizes: tuple[int, ...] = _SEED_MLP, name: str = "seed MLP") -> Contest:
+    """An epoch of training; the smaller the batch the fewer samples, so that a turn of no peer gets long."""
+    layers, weights = _dense_layers(sizes)
     parameters = {"batch": batch, "samples": samples, "sizes": sizes}
-    return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s", samples * _training_flops(layers))
+    work = _training(samples, samples // batch, layers, weights, sizes[0])
+    return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s", *work, steps=samples // batch)
 
 
 def _cnn(batch: int, samples: int) -> Contest:
-    convs = [2.0 * 28 * 28 * 9 * 1 * 32, 2.0 * 14 * 14 * 9 * 32 * 64]
-    flops = samples * _training_flops([*convs, 2.0 * 3136 * 128, 2.0 * 128 * 10])
-    return Contest(f"CNN, batch {batch}", "cnn", {"batch": batch, "samples": samples}, samples, "samples/s", flops)
+    parameters = {"batch": batch, "samples": samples}
+    work = _training(samples, samples // batch, *_CNN, 28 * 28)
+    return Contest(f"CNN, batch {batch}", "cnn", parameters, samples, "samples/s", *work, steps=samples // batch)
 
 
-def _training_flops(layers: list[float]) -> float:
-    """Forward, weight gradient and input gradient of every layer; the first one's input needs no gradient."""
-    return 3 * sum(layers) - layers[0]
+def _predict_one() -> Contest:
+    layers, weights = _dense_layers(_SEED_MLP)
+    name, parameters = "seed MLP predict, batch 1", {"sizes": _SEED_MLP}
+    return Contest(name, "predict_mlp", parameters, 1, "calls/s", sum(layers), 4.0 * weights, 4.0 * weights)
+
+
+def _predict_cnn(batch: int, samples: int) -> Contest:
+    layers, weights = _CNN
+    name, parameters = f"CNN predict, batch {batch}", {"batch": batch, "samples": samples}
+    moved = 4.0 * samples * 28 * 28
+    return Contest(
+        name, "predict_cnn", parameters, samples, "samples/s", samples * sum(layers), moved, moved, samples // batch
+    )
+
+
+def _dense_layers(sizes: tuple[int, ...]) -> tuple[list[float], int]:
+    """The operations that each layer needs for a sample, and how many weights there are."""
+    layers = [2.0 * inputs * outputs for inputs, outputs in pairwise(sizes)]
+    return layers, sum(inputs * outputs + outputs for inputs, outputs in pairwise(sizes))
+
+
+def _training(samples: int, steps: int, layers: list[float], weights: int, features: int) -> tuple[float, float, float]:
+    """Operations, bytes and footprint of an epoch with Adam.
+
+    Forward, weight gradient and input gradient of every layer; the first one's input needs no gradient. A step reads
+    the weights forward and once more backward, where it updates them: 28 bytes a weight if no gradient is ever stored.
+    """
+    flops = samples * (3 * sum(layers) - layers[0]) + 12.0 * steps * weights
+    return flops, 28.0 * steps * weights + 4.0 * samples * features, 12.0 * weights
 
 
 def _gemm(m: int, k: int, n: int, form: str = "NN") -> Contest:
@@ -70,8 +108,11 @@ def _adamw(tensors: int, elements: int) -> Contest:
 
 _CONVS = ((14, 64, 64, 3), (28, 32, 64, 3), (14, 256, 64, 1))
 CONTESTS = (
-    _mlp(32, 20000, (1000, 128, 64, 10), "seed MLP"),
+    *[_mlp(batch, samples) for batch, samples in ((1, 512), (8, 4096), (32, 20000), (256, 20480), (2048, 20480))],
+    _mlp(16, 10240, (4, 16, 3), "tiny MLP 4-16-3"),
     _cnn(128, 6400),
+    _predict_one(),
+    _predict_cnn(128, 2560),
     *[_gemm(32, 1000, 128, form) for form in ("NN", "TN", "NT")],
     *[_gemm(1000, 32, 128, form) for form in ("NN", "TN", "NT")],
     *[_gemm(size, size, size) for size in (128, 512, 2048)],
@@ -81,3 +122,8 @@ CONTESTS = (
     _adamw(1000, 1000),
     _adamw(1, 1000),
 )
+
+
+def select(pattern: str = "") -> list[Contest]:
+    """The contests whose name contains every word of `pattern`."""
+    return [contest for contest in CONTESTS if table.matches(contest.name, pattern)]

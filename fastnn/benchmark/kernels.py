@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _backend
+from fastnn.benchmark import table
 
 Call = Callable[[], Any]
 
@@ -33,8 +34,7 @@ class Row:
 
 def rows(pattern: str = "") -> list[Row]:
     """The rows whose name contains every word of `pattern`."""
-    words = pattern.lower().split()
-    return [row for row in _ROWS if all(word in row.name.lower() for word in words)]
+    return [row for row in _ROWS if table.matches(row.name, pattern)]
 
 
 def _array(*shape: int) -> np.ndarray:

@@ -1,8 +1,19 @@
 """Tables of measured rows, as text."""
 
+import re
 from collections.abc import Sequence
 
 from fastnn.benchmark.limits import Limits
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a row's name contains every word of `pattern`. Of numbers only whole ones count: 8 isn't in 128."""
+    return all(re.search(_whole_numbers(word), name, re.IGNORECASE) for word in pattern.split())
+
+
+def _whole_numbers(word: str) -> str:
+    before, after = r"(?<!\d)" * word[0].isdigit(), r"(?!\d)" * word[-1].isdigit()
+    return before + re.escape(word) + after
 
 
 def text(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool = False) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastnn import _backend, _check
-from fastnn.benchmark import contest, kernels, limits, table, timing
+from fastnn.benchmark import contest, contests, kernels, limits, table, timing
 from fastnn.benchmark.contest import Result
-from fastnn.benchmark.contests import CONTESTS, Contest
+from fastnn.benchmark.contests import Contest
 from fastnn.benchmark.limits import Limits
 from fastnn.cli.info import cpu_model
 
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         rows = kernels.rows(args.filter)
         _need_rows(args.filter, rows, [row.name for row in kernels.rows()])
     else:
-        jobs = [job for job in CONTESTS if all(word in job.name.lower() for word in args.filter.lower().split())]
-        _need_rows(args.filter, jobs, [job.name for job in CONTESTS])
+        jobs = contests.select(args.filter)
+        _need_rows(args.filter, jobs, [job.name for job in contests.CONTESTS])
     print(f"{cpu_model()}, {_backend.isa}, {_busy()}")
     found = limits.measure(seconds=min(args.seconds, 0.1))
     print("\n".join(limits.lines(found)), flush=True)
@@ -109,7 +109,15 @@ def peer_tables(jobs: list[Contest], found: Limits, args: argparse.Namespace) ->
 
 
 def _header(job: Contest) -> list[str]:
-    return ["contender", job.unit, "time", "spread", "share of limit", "fastnn is", "peak MB"]
+    return [
+        "contender",
+        job.unit,
+        "time of a step" if job.steps > 1 else "time",
+        "spread",
+        "share of limit",
+        "fastnn is",
+        "peak MB",
+    ]
 
 
 def _entry(job: Contest, entry: Result, entries: list[Result], found: Limits) -> list[str]:
@@ -125,7 +133,7 @@ def _entry(job: Contest, entry: Result, entries: list[Result], found: Limits) ->
     return [
         name,
         table.rate(job.amount / entry.median),
-        table.duration(entry.median / (job.amount if job.unit == "samples/s" else 1)),
+        table.duration(entry.median / job.steps),
         f"{(high - low) / entry.median:.0%}",
         f"{found.share(entry.median, job.flops, job.moved, job.footprint):.0%}",
         "" if entry.peer == "ours" else f"{entry.median / ours:.2f} x",
