@@ -1,14 +1,21 @@
-"""Prints tables of saved results: `python bench/report.py results.json ... [--markdown]`.
+"""Prints tables of saved results: `python bench/report.py results.json ... [--markdown] [--page docs/performance.md]`.
 
-The files are those of `python -m pytest bench --benchmark-json FILE` and of `fastnn bench --peers --json FILE`.
+The files are those of `python -m pytest bench --benchmark-json FILE`, `fastnn bench --peers --json FILE` and
+`bench/sweep.py --json FILE`. Where several hold the same contest, with as many threads and the same instruction set,
+the last counts. --page writes the tables into a page, between lines `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
 import json
+import re
 from pathlib import Path
 from statistics import median
 
+import sweep
+
 from fastnn.benchmark import table
+
+NETWORKS = ("samples/s", "calls/s")
 
 
 def kernels(results, markdown):
@@ -18,33 +25,152 @@ def kernels(results, markdown):
     return "\n".join([*results["limits"], table.text(table.KERNEL_HEADER, lines, markdown)])
 
 
-def contests(entries, markdown):
-    """A line for each contest: the rate of each contender's fastest form, and fastnn over the best of the others."""
-    names = list(dict.fromkeys(entry["contender"] for entry in entries))
+def merged(files):
+    """{(instruction set, threads): {contest: {contender: its forms, fastest first}}}, in the order of the files."""
+    runs = {}
+    for results in files:
+        run = runs.setdefault((results["isa"], results["limits"]["threads"]), {})
+        entries = [entry for entry in results["results"] if "contest" in entry and entry["seconds"]]
+        for contest in dict.fromkeys(entry["contest"] for entry in entries if entry["peer"] == "ours"):
+            forms = run[contest] = {}
+            for entry in (entry for entry in entries if entry["contest"] == contest):
+                entry["rate"] = entry["amount"] / median(entry["seconds"])
+                forms.setdefault(entry["contender"], []).append(entry)
+            for entered in forms.values():
+                entered.sort(key=lambda entry: -entry["rate"])
+    return runs
+
+
+def contenders(run):
+    """fastnn's name and those of the others."""
+    names = list(dict.fromkeys(name for forms in run.values() for name in forms))
+    return names[0], names[1:]
+
+
+def networks(run, markdown):
+    """A line for each contest: rates of the fastest forms, how many times as fast fastnn is, and the memory."""
+    ours, others = contenders(run)
     lines = []
-    for contest in dict.fromkeys(entry["contest"] for entry in entries):
-        best = {}
-        for entry in entries:
-            if entry["contest"] == contest and entry["seconds"]:
-                rate = entry["amount"] / median(entry["seconds"])
-                best[entry["contender"]] = max(best.get(entry["contender"], (0, "")), (rate, entry["variant"]))
-        unit = next(entry["unit"] for entry in entries if entry["contest"] == contest)
-        ours = best[names[0]][0]
-        ratio = ours / max(rate for name, (rate, _) in best.items() if name != names[0])
-        cells = [f"{table.rate(best[name][0])} {best[name][1]}" if name in best else "" for name in names]
-        lines.append([f"{contest}, {unit}", *cells, f"{ratio:.2f} x"])
-    return table.text(["contest", *names, "to the best"], lines, markdown)
+    for name, forms in run.items():
+        own = forms[ours][0]
+        step = table.duration(median(own["seconds"]) / own["steps"])
+        beside = [_beside(forms.get(other, [])[:1], own) for other in others]
+        memory = " / ".join(f"{forms[who][0]['peak_mb']:.0f}" if who in forms else "-" for who in (ours, *others))
+        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), step, *beside, f"{own['share']:.0%}", memory])
+    memory = f"peak MB: {' / '.join(name.split()[0] for name in (ours, *others))}"
+    return table.text(["job", ours, "a step", *others, "share of limit", memory], lines, markdown)
+
+
+def operations(run, markdown):
+    """A line for each contest: rates of all forms, and how many times as fast fastnn is."""
+    ours, others = contenders(run)
+    lines = []
+    for name, forms in run.items():
+        own = forms[ours][0]
+        beside = [_beside(forms.get(other, []), own) for other in others]
+        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), *beside, f"{own['share']:.0%}"])
+    return table.text(["operation", ours, *others, "share of limit"], lines, markdown)
+
+
+def _beside(entries, own):
+    cells = [
+        f"{table.rate(entry['rate'])} {entry['variant']}, {times(own['rate'] / entry['rate'])}" for entry in entries
+    ]
+    return "; ".join(cells)
+
+
+def times(ratio):
+    """ "4.25 x", "109 x"."""
+    return f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+
+
+def threads(one, many, count, markdown):
+    """The gain of `count` threads over one for each contender, and how fast fastnn is beside the others on one."""
+    ours, others = contenders(many)
+    lines = []
+    for name in (name for name in many if name in one):
+        slow, fast = ({who: forms[0]["rate"] for who, forms in run[name].items()} for run in (one, many))
+        cells = [f"{name}, {many[name][ours][0]['unit']}"]
+        for who in (ours, *others):
+            found = who in slow and who in fast
+            gain = (table.rate(slow[who]), table.rate(fast[who]), times(fast[who] / slow[who])) if found else ()
+            cells.append("{} to {}: {}".format(*gain) if found else "")
+        lines.append([*cells, " / ".join(times(slow[ours] / slow[who]) if who in slow else "-" for who in others)])
+    short = " / ".join(name.split()[0] for name in others)
+    return table.text([f"job, one thread to {count}", ours, *others, f"one thread, beside {short}"], lines, markdown)
+
+
+def parts(run):
+    """The contests of networks, and the others."""
+    ours, _ = contenders(run)
+    first = {name: forms for name, forms in run.items() if forms[ours][0]["unit"] in NETWORKS}
+    return first, {name: forms for name, forms in run.items() if name not in first}
+
+
+def setup(files):
+    """The machine, its instruction set, and the limits: of all runs with as many threads the best counts."""
+    lines = [f"{files[0]['cpu']}, {files[0]['isa']}."]
+    for count in dict.fromkeys(results["limits"]["threads"] for results in files):
+        found = [results["limits"] for results in files if results["limits"]["threads"] == count]
+        far = max(found[0]["copy"], key=int)
+        copy, scale = (max(limit[kind][far] for limit in found) / 1e9 for kind in ("copy", "scale"))
+        flops = max(limit["flops"] for limit in found) / 1e9
+        lines.append(
+            f"Limits with {count} thread{'s' * (count > 1)}: {flops:.0f} GFLOP/s of multiply-adds, memory "
+            f"{copy:.0f} GB/s copied, {scale:.0f} GB/s scaled in place."
+        )
+    return " ".join(lines)
+
+
+def load(paths):
+    """(the results of contests, the points of sweeps) in these files."""
+    files = [json.loads(path.read_text()) for path in paths]
+    points = [point for results in files if isinstance(results, list) for point in results]
+    return [results for results in files if "results" in results], points
+
+
+def tables(files, points, markdown):
+    """{name: text} of every table that the results are enough for. The first file says which run is the main one."""
+    found = {}
+    if files:
+        runs = merged(files)
+        (isa, count), main = next(iter(runs.items()))
+        found["setup"] = setup(files)
+        first, second = parts(main)
+        found |= {"networks": networks(first, markdown)} if first else {}
+        found |= {"kernels": operations(second, markdown)} if second else {}
+        if count > 1 and (isa, 1) in runs:
+            found["threads"] = threads(runs[isa, 1], main, count, markdown)
+        for (other, workers), run in runs.items():
+            if other != isa and workers == count:
+                found[other] = networks(parts(run)[0], markdown)
+    if points:
+        found["sweep"] = sweep.fits_table(sweep.curves(points), markdown)
+    return found
+
+
+def write_page(path, found):
+    """Replaces what stands between the marks; a table that there are no results for stays as it is."""
+
+    def replace(match):
+        return f"{match[1]}{found[match[2]]}\n{match[3]}" if match[2] in found else match[0]
+
+    marks = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    path.write_text(marks.sub(replace, path.read_text()))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+")
-    parser.add_argument("--markdown", action="store_true", help="print a table for a page of documentation")
+    parser.add_argument("--markdown", action="store_true", help="print tables for a page of documentation")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write them into this page")
     args = parser.parse_args()
-    files = [json.loads(path.read_text()) for path in args.results]
-    for results in files:
+    for path in args.results:
+        results = json.loads(path.read_text())
         if "benchmarks" in results:
             print(kernels(results, args.markdown))
-    entries = [entry for results in files for entry in results.get("results", []) if "contest" in entry]
-    if entries:
-        print(contests(entries, args.markdown))
+    found = tables(*load(args.results), args.markdown or args.page is not None)
+    if args.page:
+        write_page(args.page, found)
+    else:
+        print("\n\n".join(found.values()))

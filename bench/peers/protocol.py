@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
+_LONG = 10  # a run that takes so many times as long as it should has warmed up by itself
+
 
 def serve(name, tasks):
     """Answers the lines on stdin until they end. What the peer prints itself goes to stderr."""
@@ -46,8 +48,10 @@ def measure(run, seconds):
     while 2 * spent < seconds:  # the system may first have put all threads on one core
         count = 2 * count
         spent = timed([run] * count)
-    count = max(1, round(count * seconds / max(spent, 1e-9)))
-    return {"seconds": timed([run] * count) / count, "runs": count, "peak_mb": peak_memory()}
+    if spent < _LONG * seconds:
+        count = max(1, round(count * seconds / max(spent, 1e-9)))
+        spent = timed([run] * count)
+    return {"seconds": spent / count, "runs": count, "peak_mb": peak_memory()}
 
 
 def timed(runs):

@@ -39,7 +39,7 @@ class Contest:
     steps: int = 1
 
 
-def _mlp(batch: int, samples: int, sizes: tuple[int, ...] = _SEED_MLP, name: str = "seed MLP") -> Contest:
+def mlp(batch: int, samples: int, sizes: tuple[int, ...] = _SEED_MLP, name: str = "seed MLP") -> Contest:
     """An epoch of training; the smaller the batch the fewer samples, so that a turn of no peer gets long."""
     layers, weights = _dense_layers(sizes)
     parameters = {"batch": batch, "samples": samples, "sizes": sizes}
@@ -47,7 +47,7 @@ def _mlp(batch: int, samples: int, sizes: tuple[int, ...] = _SEED_MLP, name: str
     return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s", *work, steps=samples // batch)
 
 
-def _cnn(batch: int, samples: int) -> Contest:
+def cnn(batch: int, samples: int) -> Contest:
     parameters = {"batch": batch, "samples": samples}
     work = _training(samples, samples // batch, *_CNN, 28 * 28)
     return Contest(f"CNN, batch {batch}", "cnn", parameters, samples, "samples/s", *work, steps=samples // batch)
@@ -108,9 +108,9 @@ def _adamw(tensors: int, elements: int) -> Contest:
 
 _CONVS = ((14, 64, 64, 3), (28, 32, 64, 3), (14, 256, 64, 1))
 CONTESTS = (
-    *[_mlp(batch, samples) for batch, samples in ((1, 512), (8, 4096), (32, 20000), (256, 20480), (2048, 20480))],
-    _mlp(16, 10240, (4, 16, 3), "tiny MLP 4-16-3"),
-    _cnn(128, 6400),
+    *[mlp(batch, samples) for batch, samples in ((1, 512), (8, 4096), (32, 20000), (256, 20480), (2048, 20480))],
+    mlp(16, 10240, (4, 16, 3), "tiny MLP 4-16-3"),
+    cnn(128, 6400),
     _predict_one(),
     _predict_cnn(128, 2560),
     *[_gemm(32, 1000, 128, form) for form in ("NN", "TN", "NT")],
@@ -125,5 +125,6 @@ CONTESTS = (
 
 
 def select(pattern: str = "") -> list[Contest]:
-    """The contests whose name contains every word of `pattern`."""
-    return [contest for contest in CONTESTS if table.matches(contest.name, pattern)]
+    """The contest that has this name, or else those whose name contains every word of `pattern`."""
+    exact = [contest for contest in CONTESTS if contest.name == pattern]
+    return exact or [contest for contest in CONTESTS if table.matches(contest.name, pattern)]

@@ -104,8 +104,15 @@ def peer_tables(jobs: list[Contest], found: Limits, args: argparse.Namespace) ->
         print(f"\n{job.name} ({found.threads} threads, {args.repeats} turns each, {seconds:.0f} s)")
         lines = [_entry(job, entry, entries, found) for entry in entries]
         print(table.text(_header(job), lines, args.markdown), flush=True)
-        results += [{"contest": job.name, "amount": job.amount, "unit": job.unit, **asdict(e)} for e in entries]
+        results += [_record(job, entry, found) for entry in entries]
     return results
+
+
+def _record(job: Contest, entry: Result, found: Limits) -> dict[str, Any]:
+    """What --json keeps of a line."""
+    share = found.share(entry.median, job.flops, job.moved, job.footprint) if entry.seconds else None
+    what = {"contest": job.name, "amount": job.amount, "unit": job.unit, "steps": job.steps}
+    return {**what, **asdict(entry), "share": share}
 
 
 def _header(job: Contest) -> list[str]:
