@@ -4,6 +4,7 @@
 #include "cpu/conv.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/winograd.h"
 
 namespace fnn::cpu {
 namespace {
@@ -65,7 +66,8 @@ void pack_weights(const ConvShape& s, const float* w, float* packed, const Worke
 
 }  // namespace
 
-Scratch ConvForward::scratch(int) const {
+Scratch ConvForward::scratch(int threads) const {
+  if (winograd_wins(shape)) return WinogradForward{{}, shape, x, w, false, y, epilogue}.scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t packed = needs_packing(shape) ? shape.groups * packed_width(shape) * shape.depth() : 0;
@@ -73,6 +75,7 @@ Scratch ConvForward::scratch(int) const {
 }
 
 void ConvForward::operator()(const Worker& worker) const {
+  if (winograd_wins(shape)) return WinogradForward{{}, shape, x, w, false, y, epilogue}(worker);
   const ConvShape& s = shape;
   const bool packed = needs_packing(s);
   if (packed) {

@@ -8,6 +8,7 @@
 #include "cpu/conv.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/winograd.h"
 
 namespace fnn::cpu {
 namespace {
@@ -163,9 +164,14 @@ void multiply_pixels(const ConvShape& s, Range pixels, const Phase& phase, const
   }
 }
 
+WinogradForward as_winograd(const ConvInputGradient& k) {
+  return {{}, input_gradient_shape(k.shape), k.dz, k.w, true, k.dx, {}};
+}
+
 }  // namespace
 
-Scratch ConvInputGradient::scratch(int) const {
+Scratch ConvInputGradient::scratch(int threads) const {
+  if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this).scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t packed = shape.groups * packed_width(shape) * shape.kh * shape.kw * shape.group_f();
@@ -173,6 +179,7 @@ Scratch ConvInputGradient::scratch(int) const {
 }
 
 void ConvInputGradient::operator()(const Worker& worker) const {
+  if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this)(worker);
   const ConvShape& s = shape;
   const Geometry geometry(s);
   pack_weights(s, w, worker.shared<float>(), worker);

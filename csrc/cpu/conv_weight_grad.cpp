@@ -7,6 +7,7 @@
 #include "cpu/gradient.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/winograd.h"
 
 namespace fnn::cpu {
 namespace {
@@ -108,6 +109,8 @@ struct Sum {
 }  // namespace
 
 Scratch ConvWeightGradient::scratch(int threads) const {
+  if (WinogradWeightGradient::wins(shape, threads))
+    return WinogradWeightGradient{{}, shape, x, dz, dw, accumulate}.scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t parts = is_private(shape, threads) ? threads * shape.depth() * shape.f : 0;
@@ -115,6 +118,8 @@ Scratch ConvWeightGradient::scratch(int threads) const {
 }
 
 void ConvWeightGradient::operator()(const Worker& worker) const {
+  if (WinogradWeightGradient::wins(shape, worker.size))
+    return WinogradWeightGradient{{}, shape, x, dz, dw, accumulate}(worker);
   const ConvShape& s = shape;
   const bool own = is_private(s, worker.size);
   const std::int64_t count = s.depth() * s.f;

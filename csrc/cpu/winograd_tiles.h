@@ -1,0 +1,69 @@
+// What the passes of a Winograd convolution share: where tiles and their pixels lie, and the products of all points.
+#pragma once
+#include <algorithm>
+
+#include "cpu/conv.h"
+#include "cpu/lanes.h"
+#include "cpu/winograd_transform.h"
+
+namespace fnn::cpu::winograd {
+
+inline std::int64_t whole_vectors(std::int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
+
+// Distance between the matrices of two points: an odd number of cache lines, so that the 36 stores of a transform don't
+// fall into one set of the first-level cache.
+inline std::int64_t plane(std::int64_t floats) { return (((floats + 15) / 16) | 1) * 16; }
+
+// The tiles of 4x4 outputs that cover the images, numbered row by row.
+struct Tiles {
+  std::int64_t rows, columns, count;
+  explicit Tiles(const ConvShape& s)
+      : rows((s.oh + kOut - 1) / kOut), columns((s.ow + kOut - 1) / kOut), count(s.n * rows * columns) {}
+
+  struct Place {
+    std::int64_t image, i, j;  // of the tile's first output
+  };
+  Place place(std::int64_t tile) const {
+    return {tile / (rows * columns), tile / columns % rows * kOut, tile % columns * kOut};
+  }
+};
+
+// Tiles to take through all steps at once: as many as keep their transforms in the second-level cache, but enough that
+// the weights are read rarely; whole register tiles.
+inline std::int64_t block_size(const ConvShape& s, std::int64_t tiles) {
+  constexpr std::int64_t kCachedFloats = 96 * 1024;
+  const std::int64_t fit = kCachedFloats / (kPoints * (whole_vectors(s.c) + whole_vectors(s.f))) / kMaxTileRows;
+  const std::int64_t steps = std::clamp<std::int64_t>(fit, (27 + kMaxTileRows) / kMaxTileRows, 8);
+  return std::min(steps * kMaxTileRows, tiles);
+}
+
+// The pixels of a kSide x kSide window whose first one is (i0, j0) of the image; `outside` stands for those beyond it.
+template <int kSide, class Float>
+struct Window {
+  Float* at[kSide * kSide];
+
+  Window(Float* image, std::int64_t h, std::int64_t w, std::int64_t channels, std::int64_t i0, std::int64_t j0,
+         Float* outside) {
+    for (int i = 0; i < kSide; ++i) {
+      const bool in_rows = i0 + i >= 0 && i0 + i < h;
+      for (int j = 0; j < kSide; ++j) {
+        const bool inside = in_rows && j0 + j >= 0 && j0 + j < w;
+        at[i * kSide + j] = inside ? image + ((i0 + i) * w + j0 + j) * channels : outside;
+      }
+    }
+  }
+};
+
+// The transform of one tile of `channels` channels: row `row` of the 36 matrices [tiles, whole_vectors(channels)].
+template <class Map, class Pixels>
+FNN_INLINE void transform_pixels(const Pixels& pixels, std::int64_t channels, float* row, std::int64_t plane) {
+  for_lanes(0, channels, [&](std::int64_t c, auto lanes) {
+    transform<Map>([&](int i, int j) { return load(pixels.at[i * Map::kFrom + j] + c, lanes); },
+                   [&](int i, int j, Vec value) { store(row + (i * Map::kTo + j) * plane + c, value); });
+  });
+}
+
+// Columns of B are cut into panels of this many vectors.
+inline int panel_width(std::int64_t columns_left) { return panel_vectors(kMaxTileRows, columns_left) * kLanes; }
+
+}  // namespace fnn::cpu::winograd

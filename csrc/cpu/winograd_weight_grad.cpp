@@ -1,0 +1,127 @@
+// dw = G^T [sum over tiles of (B^T d B) * (A dz A^T)] G: the adjoint of the forward transform in the weights.
+#include <algorithm>
+
+#include "cpu/arena.h"
+#include "cpu/winograd.h"
+#include "cpu/winograd_tiles.h"
+
+namespace fnn::cpu {
+
+using namespace winograd;
+
+namespace {
+
+struct Buffers {
+  std::int64_t block, width_in, width_out, plane_in, plane_out;
+  float* edge;
+  float* in;     // transformed input, [36][block, width_in]
+  float* out;    // transformed dz, [36][block, width_out]
+  float* zeros;  // a pixel beyond the image
+
+  Buffers(const ConvShape& s, ArenaCutter& cut)
+      : block(block_size(s, Tiles(s).count)),
+        width_in(whole_vectors(s.c)),
+        width_out(whole_vectors(s.f)),
+        plane_in(plane(block * width_in)),
+        plane_out(plane(block * width_out)),
+        edge(cut.take<float>(kEdgeFloats)),
+        in(cut.take<float>(kPoints * plane_in)),
+        out(cut.take<float>(kPoints * plane_out)),
+        zeros(cut.take<float>(std::max(width_in, width_out))) {}
+};
+
+// A thread's sum over its tiles, one matrix [c, whole_vectors(f)] for each point.
+std::int64_t point_floats(const ConvShape& s) { return plane(s.c * whole_vectors(s.f)); }
+
+// part (+)= transformed input^T times transformed dz, of `tiles` tiles.
+void multiply(const ConvShape& s, std::int64_t tiles, bool accumulate, const Buffers& buffers, float* part) {
+  const Segment segment = {0, 0, tiles};
+  for (int point = 0; point < kPoints; ++point) {
+    for (std::int64_t begin = 0; begin < buffers.width_out;) {
+      const int width = panel_width(s.f - begin);
+      Panel panel = {};
+      panel.vectors = width / kLanes;
+      panel.columns = width;
+      panel.tile.a = buffers.in + point * buffers.plane_in;
+      panel.tile.a_step = buffers.width_in;
+      panel.tile.b = buffers.out + point * buffers.plane_out + begin;
+      panel.tile.ldb = buffers.width_out;
+      panel.tile.segments = &segment;
+      panel.tile.segment_count = 1;
+      panel.tile.c = part + point * point_floats(s) + begin;
+      panel.tile.accumulate = accumulate;
+      multiply_panel(
+          panel, {0, s.c},
+          [&](std::int64_t channel, std::int64_t& a, std::int64_t& c) {
+            a = channel;
+            c = channel * buffers.width_out;
+          },
+          buffers.edge);
+      begin += width;
+    }
+  }
+}
+
+// dw (+)= G^T (sum of the parts, in order) G, for this worker's channels.
+void finish(const WinogradWeightGradient& k, const Worker& worker, int parts) {
+  const ConvShape& s = k.shape;
+  const std::int64_t width = whole_vectors(s.f), point = point_floats(s);
+  const Range mine = share(s.c, worker.rank, worker.size);
+  for (std::int64_t c = mine.begin; c < mine.end; ++c) {
+    for_lanes(0, s.f, [&](std::int64_t f, auto lanes) {
+      const float* from = worker.shared<float>() + c * width + f;
+      transform<WeightAdjoint>(
+          [&](int i, int j) {
+            const float* at = from + (i * kIn + j) * point;
+            Vec sum = load(at);
+            for (int part = 1; part < parts; ++part) sum += load(at + part * kPoints * point);
+            return sum;
+          },
+          [&](int i, int j, Vec value) {
+            float* to = k.dw + ((i * kTaps + j) * s.c + c) * s.f + f;
+            store(to, k.accumulate ? load(to, lanes) + value : value, lanes);
+          });
+    });
+  }
+}
+
+}  // namespace
+
+bool WinogradWeightGradient::wins(const ConvShape& shape, int threads) {
+  constexpr std::int64_t kLargestPart = 640 * 1024;  // floats
+  return winograd_wins(shape) && kPoints * point_floats(shape) <= kLargestPart &&
+         Tiles(shape).count >= 16 * static_cast<std::int64_t>(threads);
+}
+
+Scratch WinogradWeightGradient::scratch(int threads) const {
+  ArenaCutter mine;
+  Buffers(shape, mine);
+  return {static_cast<std::size_t>(threads * kPoints * point_floats(shape)) * sizeof(float), mine.used()};
+}
+
+void WinogradWeightGradient::operator()(const Worker& worker) const {
+  const ConvShape& s = shape;
+  ArenaCutter cut(worker.scratch<void>());
+  const Buffers buffers(s, cut);
+  std::fill(buffers.zeros, buffers.zeros + std::max(buffers.width_in, buffers.width_out), 0.f);
+  const Tiles tiles(s);
+  const Range mine = share(tiles.count, worker.rank, worker.size);
+  float* part = worker.shared<float>() + worker.rank * kPoints * point_floats(s);
+  for (std::int64_t first = mine.begin; first < mine.end; first += buffers.block) {
+    const std::int64_t count = std::min(buffers.block, mine.end - first);
+    for (std::int64_t t = 0; t < count; ++t) {
+      const Tiles::Place place = tiles.place(first + t);
+      const float* image = x + place.image * s.h * s.w * s.c;
+      const Window<kIn, const float> in(image, s.h, s.w, s.c, place.i - s.top, place.j - s.left, buffers.zeros);
+      transform_pixels<Input>(in, s.c, buffers.in + t * buffers.width_in, buffers.plane_in);
+      const float* gradient = dz + place.image * s.pixels() * s.f;
+      const Window<kOut, const float> out(gradient, s.oh, s.ow, s.f, place.i, place.j, buffers.zeros);
+      transform_pixels<OutputAdjoint>(out, s.f, buffers.out + t * buffers.width_out, buffers.plane_out);
+    }
+    multiply(s, count, first > mine.begin, buffers, part);
+  }
+  worker.barrier();
+  finish(*this, worker, worker.size);
+}
+
+}  // namespace fnn::cpu
