@@ -31,6 +31,8 @@ class Worker {
   }
   // The same thread as a member of the first `threads` threads of its team (it must be one of them).
   Worker among(int threads) const { return {barrier_, rank, threads, shared_, scratch_}; }
+  // The same thread as a team of its own.
+  Worker alone() const { return {barrier_, 0, 1, shared_, scratch_}; }
 
   template <class T>
   T* shared() const {

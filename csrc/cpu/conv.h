@@ -34,6 +34,10 @@ struct ConvShape {
     return (needs_padding() ? padded_w() : w) * c;
   }  // floats between rows of the padded image
   std::int64_t work() const { return n * pixels() * depth() * f / 5; }
+  // A 1x1 convolution that is the matrix product of all pixels with the weights.
+  bool is_product() const {
+    return kh == 1 && kw == 1 && sh == 1 && sw == 1 && groups == 1 && oh == h && ow == w && top == 0 && left == 0;
+  }
 };
 
 struct ConvForward : Kernel {

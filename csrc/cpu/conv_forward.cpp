@@ -2,6 +2,7 @@
 
 #include "cpu/arena.h"
 #include "cpu/conv.h"
+#include "cpu/dense.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
 #include "cpu/winograd.h"
@@ -64,10 +65,17 @@ void pack_weights(const ConvShape& s, const float* w, float* packed, const Worke
   }
 }
 
+WinogradForward as_winograd(const ConvForward& k) { return {{}, k.shape, k.x, k.w, false, k.y, k.epilogue}; }
+
+Gemm as_product(const ConvForward& k) {
+  return dense_forward(k.x, k.w, k.y, k.shape.n * k.shape.pixels(), k.shape.c, k.shape.f, k.epilogue);
+}
+
 }  // namespace
 
 Scratch ConvForward::scratch(int threads) const {
-  if (winograd_wins(shape)) return WinogradForward{{}, shape, x, w, false, y, epilogue}.scratch(threads);
+  if (shape.is_product()) return as_product(*this).scratch(threads);
+  if (winograd_wins(shape)) return as_winograd(*this).scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t packed = needs_packing(shape) ? shape.groups * packed_width(shape) * shape.depth() : 0;
@@ -75,7 +83,8 @@ Scratch ConvForward::scratch(int threads) const {
 }
 
 void ConvForward::operator()(const Worker& worker) const {
-  if (winograd_wins(shape)) return WinogradForward{{}, shape, x, w, false, y, epilogue}(worker);
+  if (shape.is_product()) return as_product(*this)(worker);
+  if (winograd_wins(shape)) return as_winograd(*this)(worker);
   const ConvShape& s = shape;
   const bool packed = needs_packing(s);
   if (packed) {

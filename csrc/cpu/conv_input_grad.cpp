@@ -6,6 +6,7 @@
 
 #include "cpu/arena.h"
 #include "cpu/conv.h"
+#include "cpu/gemm.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
 #include "cpu/winograd.h"
@@ -168,9 +169,15 @@ WinogradForward as_winograd(const ConvInputGradient& k) {
   return {{}, input_gradient_shape(k.shape), k.dz, k.w, true, k.dx, {}};
 }
 
+Gemm as_product(const ConvInputGradient& k) {
+  const ConvShape& s = k.shape;
+  return {{}, s.n * s.pixels(), s.c, s.f, k.dz, s.f, false, k.w, s.f, true, k.dx, s.c, false, {}};
+}
+
 }  // namespace
 
 Scratch ConvInputGradient::scratch(int threads) const {
+  if (shape.is_product()) return as_product(*this).scratch(threads);
   if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this).scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
@@ -179,6 +186,7 @@ Scratch ConvInputGradient::scratch(int threads) const {
 }
 
 void ConvInputGradient::operator()(const Worker& worker) const {
+  if (shape.is_product()) return as_product(*this)(worker);
   if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this)(worker);
   const ConvShape& s = shape;
   const Geometry geometry(s);

@@ -4,6 +4,7 @@
 
 #include "cpu/arena.h"
 #include "cpu/conv.h"
+#include "cpu/gemm.h"
 #include "cpu/gradient.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
@@ -106,41 +107,59 @@ struct Sum {
   }
 };
 
-}  // namespace
-
-Scratch ConvWeightGradient::scratch(int threads) const {
-  if (WinogradWeightGradient::wins(shape, threads))
-    return WinogradWeightGradient{{}, shape, x, dz, dw, accumulate}.scratch(threads);
-  ArenaCutter mine;
-  Buffers(shape, mine);
-  const std::int64_t parts = is_private(shape, threads) ? threads * shape.depth() * shape.f : 0;
-  return {static_cast<std::size_t>(parts) * sizeof(float), mine.used()};
+// Over some images, into dw or a thread's part of it.
+Gemm as_product(const ConvWeightGradient& k, Range images, float* dw, bool accumulate) {
+  const ConvShape& s = k.shape;
+  const float* x = k.x + images.begin * s.pixels() * s.c;
+  const float* dz = k.dz + images.begin * s.pixels() * s.f;
+  return {{}, s.c, s.f, images.size() * s.pixels(), x, s.c, true, dz, s.f, false, dw, s.f, accumulate, {}};
 }
 
-void ConvWeightGradient::operator()(const Worker& worker) const {
-  if (WinogradWeightGradient::wins(shape, worker.size))
-    return WinogradWeightGradient{{}, shape, x, dz, dw, accumulate}(worker);
-  const ConvShape& s = shape;
-  const bool own = is_private(s, worker.size);
-  const std::int64_t count = s.depth() * s.f;
+WinogradWeightGradient as_winograd(const ConvWeightGradient& k) { return {{}, k.shape, k.x, k.dz, k.dw, k.accumulate}; }
+
+// The same for any convolution; only some rows of dw.
+void add_images(const ConvWeightGradient& k, const Worker& worker, Range images, Range rows, float* dw,
+                bool accumulate) {
+  const ConvShape& s = k.shape;
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
   list_rows(s, buffers.rows);
-  const std::int64_t segment_count = list_segments(s, buffers.segments);
-  const Range images = own ? share(s.n, worker.rank, worker.size) : Range{0, s.n};
-  const Range rows = own ? Range{0, s.depth()} : share(s.depth(), worker.rank, worker.size);
-  float* target = own ? worker.shared<float>() + worker.rank * count : dw;
-  const bool adds = accumulate && !own;
-  if (images.size() == 0 && !adds) std::fill(target + rows.begin * s.f, target + rows.end * s.f, 0.f);
-
-  const Sum sum = {s, buffers, segment_count, target};
+  const Sum sum = {s, buffers, list_segments(s, buffers.segments), dw};
+  if (images.size() == 0 && !accumulate) std::fill(dw + rows.begin * s.f, dw + rows.end * s.f, 0.f);
   for (std::int64_t i = images.begin; i < images.end; ++i) {
-    const float* image = x + i * s.h * s.w * s.c;
+    const float* image = k.x + i * s.h * s.w * s.c;
     if (s.needs_padding()) {
       pad_image(image, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
       image = buffers.image;
     }
-    sum.add(image, dz + i * s.pixels() * s.f, rows, adds || i > images.begin);
+    sum.add(image, k.dz + i * s.pixels() * s.f, rows, accumulate || i > images.begin);
+  }
+}
+
+}  // namespace
+
+Scratch ConvWeightGradient::scratch(int threads) const {
+  if (WinogradWeightGradient::wins(shape, threads)) return as_winograd(*this).scratch(threads);
+  const std::int64_t parts = is_private(shape, threads) ? threads * shape.depth() * shape.f : 0;
+  const std::size_t shared = static_cast<std::size_t>(parts) * sizeof(float);
+  if (shape.is_product()) return {shared, as_product(*this, {0, shape.n}, dw, accumulate).scratch(1).per_thread};
+  ArenaCutter mine;
+  Buffers(shape, mine);
+  return {shared, mine.used()};
+}
+
+void ConvWeightGradient::operator()(const Worker& worker) const {
+  if (WinogradWeightGradient::wins(shape, worker.size)) return as_winograd(*this)(worker);
+  const bool own = is_private(shape, worker.size);
+  const std::int64_t count = shape.depth() * shape.f;
+  const Range images = own ? share(shape.n, worker.rank, worker.size) : Range{0, shape.n};
+  float* target = own ? worker.shared<float>() + worker.rank * count : dw;
+  const bool adds = accumulate && !own;
+  if (shape.is_product()) {
+    as_product(*this, images, target, adds)(own ? worker.alone() : worker);
+  } else {
+    const Range rows = own ? Range{0, shape.depth()} : share(shape.depth(), worker.rank, worker.size);
+    add_images(*this, worker, images, rows, target, adds);
   }
   if (own) {
     worker.barrier();

@@ -90,11 +90,12 @@ class Block {
     for (std::int64_t i = rows_.begin; i < rows_.end; i += blocking_.rows) {
       const Range rows = {i, std::min(rows_.end, i + blocking_.rows)};
       if (blocking_.pack_a) pack_a(rows, depth);
+      Ahead ahead = after(rows, columns, depth);
       std::int64_t packed = 0;
       for (std::int64_t j = columns.begin; j < columns.end;) {
         const int vectors = panel_vectors(rows_.size(), columns.end - j);
         const std::int64_t width = vectors * kLanes;
-        multiply_panel_at(rows, j, std::min(width, columns.end - j), vectors, depth, packed_b_ + packed);
+        multiply_panel_at(rows, j, std::min(width, columns.end - j), vectors, depth, packed_b_ + packed, ahead);
         packed += width * depth.size();
         j += width;
       }
@@ -128,10 +129,11 @@ class Block {
     }
   }
 
-  void multiply_panel_at(Range rows, std::int64_t j, std::int64_t count, int vectors, Range depth, float* packed) {
+  void multiply_panel_at(Range rows, std::int64_t j, std::int64_t count, int vectors, Range depth, float* packed,
+                         Ahead& ahead) {
     const bool first = depth.begin == 0, last = depth.end == g_.k;
     const Segment segment = {0, 0, depth.size()};
-    Panel panel;
+    Panel panel = {};
     panel.vectors = vectors;
     panel.columns = count;
     panel.tile.segments = &segment;
@@ -153,7 +155,33 @@ class Block {
     panel.alpha = g_.epilogue.alpha;
     panel.z = last && g_.epilogue.z != nullptr ? g_.epilogue.z + j : nullptr;
     if (g_.epilogue.z != nullptr && !last) panel.tile.c = g_.epilogue.z + j;  // partial sums wait in z
+    panel.ahead = &ahead;
     run_rows(panel, rows, depth);
+  }
+
+  // The parts of A, B and C that the block after this one takes from memory; what isn't (nearly) contiguous is left
+  // out.
+  Ahead after(Range rows, Range columns, Range depth) const {
+    const auto contiguous = [](std::int64_t ld, std::int64_t used) { return ld <= used + used / 8; };
+    Ahead ahead;
+    const std::int64_t next_rows = std::min(rows.size(), rows_.end - rows.end);
+    if (!g_.a_transposed && contiguous(g_.lda, depth.size()))
+      ahead.to_read.add(g_.a + rows.end * g_.lda, next_rows * g_.lda);
+    if (depth.end == g_.k && contiguous(g_.ldc, columns.size()))
+      ahead.to_write.add(g_.c + rows.end * g_.ldc, next_rows * g_.ldc);
+    // Of the next rows of B, and of A where its rows run along k too, each block of rows of C fetches its share.
+    const auto next_depth = [&](const float* matrix, std::int64_t ld) {
+      const std::int64_t floats = std::min(depth.size(), g_.k - depth.end) * ld;
+      const std::int64_t begin = (rows.begin - rows_.begin) * floats / rows_.size();
+      ahead.to_read.add(matrix + depth.end * ld + begin, (rows.end - rows_.begin) * floats / rows_.size() - begin);
+    };
+    if (g_.a_transposed && contiguous(g_.lda, rows_.size())) next_depth(g_.a, g_.lda);
+    if (!g_.b_transposed && contiguous(g_.ldb, columns_.size())) next_depth(g_.b, g_.ldb);
+    const std::int64_t height = tile_rows(rows.size(), 2), width = 2 * kLanes;
+    const std::int64_t tiles = (rows.size() + height - 1) / height * ((columns.size() + width - 1) / width);
+    ahead.to_read.share_out(tiles, depth.size());
+    ahead.to_write.share_out(tiles, depth.size());
+    return ahead;
   }
 
   void run_rows(Panel& panel, Range rows, Range depth) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/thread_team.h"
+#include "cpu/ahead.h"
 #include "cpu/tile.h"
 #include "math/activations.h"
 
@@ -27,6 +28,7 @@ struct Panel {
   float* z;              // as in Epilogue, from the panel's first column on
   Activation activation;
   float alpha;
+  Ahead* ahead;  // what to fetch meanwhile, or null
 };
 
 // Room for a tile that sticks out of C, and for its bias.
@@ -73,6 +75,10 @@ void multiply_panel(const Panel& panel, Range rows, const RowMap& map, float* ed
     for (int r = 0; r < count; ++r) map(first + r, a_rows[r], c_rows[r]);
     if (partial && tile.accumulate)
       for (int r = 0; r < count; ++r) std::memcpy(edge + edge_rows[r], sum + c_rows[r], row_bytes);
+    if (panel.ahead != nullptr) {
+      tile.ahead = panel.ahead->to_read.next();
+      tile.ahead_to_write = panel.ahead->to_write.next();
+    }
     tile_function(count, panel.vectors)(tile);
     if (partial)
       for (int r = 0; r < count; ++r) std::memcpy(sum + c_rows[r], edge + edge_rows[r], row_bytes);

@@ -24,11 +24,19 @@ void multiply_tile(const Tile& tile) {
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) rows[r] = tile.a_rows[r];
   const std::int64_t ldb = tile.ldb, a_step = tile.a_step;
+  Tile::Stream ahead = tile.ahead, ahead_to_write = tile.ahead_to_write;
+  const float* in_cache = reinterpret_cast<const float*>(&tile);  // stands for nothing
+  if (ahead.from == nullptr) ahead = {in_cache, 0};
+  if (ahead_to_write.from == nullptr) ahead_to_write = {in_cache, 0};
   for (std::int64_t s = 0; s < tile.segment_count; ++s) {
     const Segment segment = tile.segments[s];
     const float* a = tile.a + segment.a;
     const float* b = tile.b + segment.k * ldb;
     for (std::int64_t t = segment.length; t > 0; --t) {
+      __builtin_prefetch(ahead.from, 0, 2);
+      __builtin_prefetch(ahead_to_write.from, 1, 3);
+      ahead.from += ahead.step;
+      ahead_to_write.from += ahead_to_write.step;
       Vec b_row[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) b_row[v] = load(b + v * kLanes);

@@ -32,6 +32,11 @@ struct Tile {
   const float* bias;  // a value for each column, or null
   bool accumulate;    // C += instead of C =
   bool relu;          // C = max(C, 0) at the end
+  // Other memory to fetch into cache meanwhile, to read and to write: `step` floats further with every row of B.
+  struct Stream {
+    const float* from;  // null for none
+    std::int64_t step;
+  } ahead, ahead_to_write;
 };
 
 // Accumulators fill the registers, less two or three for B and the broadcast element of A.
