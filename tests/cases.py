@@ -73,10 +73,18 @@ CONV = [
     *[conv2d(2, 6, 5, 3, 9, (3, 3), activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
     *[conv2d(2, 6, 5, 4, 9, (3, 3), want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ()]],
     conv2d(9, 14, 14, 32, 48, (3, 3), activation="relu"),
+    # By Winograd's transforms: tiles that stick out, channels that do not fill vectors, any padding.
+    conv2d(6, 13, 11, 33, 40, (3, 3), activation="gelu", keep_z=True, accumulate=True),
+    conv2d(3, 16, 19, 17, 70, (3, 3), padding="valid", bias=False, in_place=True, activation="elu", alpha=0.6),
+    conv2d(1, 40, 30, 64, 16, (3, 3), padding=(2, 0, 1, 3), activation="relu", want=("dw", "dx")),
+    conv2d(2, 9, 70, 40, 64, (3, 3), padding=(0, 5, 4, 0), accumulate=True),
+    conv2d(3, 20, 24, 128, 130, (3, 3), activation="relu", tolerance="winograd"),
     conv2d(5, 17, 17, 33, 40, (3, 3), strides=(2, 2), activation="relu"),
     conv2d(2, 5, 6, 170, 190, (3, 3)),  # dw is too large for a copy a thread
     conv2d(2, 5, 6, 340, 190, (3, 3), groups=2, accumulate=True, strides=(1, 2)),
     conv2d(2, 6, 5, 40, 150, (1, 1), activation="relu"),
+    conv2d(7, 11, 13, 65, 33, (1, 1), activation="silu", keep_z=True, accumulate=True),
+    conv2d(1, 9, 9, 200, 16, (1, 1), bias=False, in_place=True),
     conv2d(1, 30, 40, 12, 20, (5, 5), padding="valid", accumulate=True),  # fewer images than threads
     conv2d(128, 28, 28, 1, 32, (3, 3), activation="relu", in_place=True, bench=True),
     conv2d(128, 14, 14, 32, 64, (3, 3), activation="relu", in_place=True, bench=True),

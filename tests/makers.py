@@ -53,7 +53,7 @@ def gemm(m, n, k, gap=0, bias=False, bench=False, **options):
 
 
 def layer(family, sizes, shapes, options, flops, bench=False, bias=True, keep_z=False, want=("dw", "db", "dx"),
-          accumulate=False, in_place=False):  # fmt: skip
+          accumulate=False, in_place=False, tolerance="sum"):  # fmt: skip
     """The rows of a layer with weights: family_forward and family_backward, whose arguments all families share.
 
     Args:
@@ -90,9 +90,9 @@ def layer(family, sizes, shapes, options, flops, bench=False, bias=True, keep_z=
     backward_name = label(sizes, without=lacking, accumulate=accumulate, in_place=in_place, **options)
     products = ("dw" in want) + ("dx" in want)
     rows = [
-        Case(f"{family}_forward", forward_name, forward, ("y", "z") if keep_z else ("y",), "sum", options,
+        Case(f"{family}_forward", forward_name, forward, ("y", "z") if keep_z else ("y",), tolerance, options,
              bench=bench, flops=flops),
-        Case(f"{family}_backward", backward_name, backward, ("dz", *want), "sum", {**options, "accumulate": accumulate},
+        Case(f"{family}_backward", backward_name, backward, ("dz", *want), tolerance, {**options, "accumulate": accumulate},
              {"dz": "dy"} if in_place else {}, bench=bench, flops=flops * products),
     ]  # fmt: skip
     return rows if len(want) == 3 else rows[1:]
