@@ -21,6 +21,9 @@ BLOCKED = [(257, 131, 300), (40, 530, 270), (300, 40, 1025)]  # m, n, k beyond o
 GEMM = [
     *[gemm(*mnk, **t) for mnk, t in zip(product((1, 7, 16, 33), (1, 15, 17, 64), (1, 16, 31)), cycle(TRANSPOSES))],
     *[gemm(*sizes, **t) for sizes in [(0, 5, 3), (5, 0, 3), (5, 7, 0), (0, 0, 0), *BLOCKED] for t in TRANSPOSES],
+    *[gemm(1, n, k, gap=gap, bias=gap == 1, accumulate=gap == 5, transpose_a=k == 2)
+      for n in (1, 2, 5, 16, 18, 31, 33, 70, 128, 129, 300) for k in (2, 5, 23) for gap in (0, 1, 5)],
+    *[gemm(1, n, 64, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for n in (10, 77) for kind in ACTIVATIONS],
     *[gemm(19, 33, 21, gap=gap, accumulate=True, **t) for gap in (0, 1, 5) for t in TRANSPOSES],
     *[gemm(150, 70, 600, gap=3, accumulate=True, bias=True, **t) for t in TRANSPOSES],
     gemm(9, 35, 0, bias=True, activation="relu"),
@@ -29,7 +32,7 @@ GEMM = [
     *[gemm(70, 50, 700, bias=True, activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ("relu", "elu", "gelu")],
     *[gemm(261, 1057, 1031, gap=gap, accumulate=gap > 0, **t) for t, gap in zip(TRANSPOSES, (0, 0, 7, 2))],
     *[gemm(*mnk, **t) for mnk in [(9, 33, 2100), (33, 70, 2300)] for t in TRANSPOSES],
-    *[gemm(*sizes, bench=True) for sizes in [(32, 128, 1000), (128,) * 3, (512,) * 3, (1024,) * 3]],
+    *[gemm(*sizes, bench=True) for sizes in [(1, 128, 1000), (32, 128, 1000), (128,) * 3, (512,) * 3, (1024,) * 3]],
     *[gemm(512, 512, 512, bench=True, **t) for t in TRANSPOSES[1:]],
 ]
 
@@ -38,6 +41,7 @@ DENSE = [
     *[dense(9, 18, 21, kind, ALPHA.get(kind, 0.0), keep_z=True, in_place=True) for kind in ACTIVATIONS],
     *[dense(33, 65, 17, "relu", want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ("db", "dx"), ()]],
     dense(5, 7, 9, bias=False, accumulate=True),
+    *[dense(1, 130, n, "gelu", keep_z=True) for n in (3, 20, 200)],
     dense(33, 300, 130, "tanh", bias=False, accumulate=True, keep_z=True),
     dense(300, 130, 70, "silu", accumulate=True, in_place=True),
     dense(32, 1000, 128, "relu", in_place=True, bench=True),

@@ -4,32 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from layer_stacks import IMAGES, LABELS, LAYERS, Halve, N
 
 import fastnn
 from fastnn import callbacks, layers, losses, metrics, models, optimizers, schedules
-from fastnn._backend import kernels
 
-N = 75  # two batches of 32 and a smaller one
-RNG = np.random.default_rng(5)
-IMAGES = RNG.standard_normal((N, 8, 8, 4)).astype(np.float32)
-LABELS = RNG.integers(0, 3, N)
-
-LAYERS = {
-    "dense": lambda: [layers.Flatten(), layers.Dense(17, activation="gelu")],
-    "dense-no-bias": lambda: [layers.Dense(5, use_bias=False)],
-    "conv": lambda: [layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")],
-    "conv-groups": lambda: [layers.Conv2D(6, 2, groups=2, dilation_rate=2, activation="silu")],
-    "depthwise": lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")],
-    "max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(2)],
-    "overlapping-max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(3, strides=2, padding="same")],
-    "average-pool": lambda: [layers.Conv2D(4, 1), layers.AveragePooling2D(2, padding="same")],
-    "global-average-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalAveragePooling2D()],
-    "global-max-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalMaxPooling2D()],
-    "reshape": lambda: [layers.Dense(4), layers.Reshape((4, 64))],
-    "dropout": lambda: [layers.Dense(4), layers.Dropout(0.4), layers.Dropout(0.2, seed=9)],
-    "softmax": lambda: [layers.Dense(4, activation="softmax"), layers.Activation("sigmoid"), layers.ELU(0.5)],
-    "regularized": lambda: [layers.Dense(4, kernel_regularizer="l1", bias_regularizer="l2")],
-}
+RNG = np.random.default_rng(6)
 
 
 def train(make_layers, capture, threads=2, optimizer="adam", shuffle=True, weights=None, **options):
@@ -113,16 +93,6 @@ def test_same_bits_for_losses(loss, activation, targets):
     np.testing.assert_array_equal(results[0][1][0], results[1][1][0])
 
 
-class Halve(layers.Layer):
-    """Written in NumPy, by a user."""
-
-    def forward(self, x, training):
-        return x * np.float32(0.5)
-
-    def backward(self, dy, need_dx, accumulate):
-        return dy * np.float32(0.5) if need_dx else None
-
-
 def test_a_layer_in_numpy_trains_uncaptured_with_one_warning():
     model = models.Sequential([layers.Input((8, 8, 4)), Halve(), layers.Flatten(), layers.Dense(3)])
     model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -197,67 +167,3 @@ def test_a_new_thread_count_is_recorded_anew():
     model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
     history = model.fit(IMAGES.reshape(N, -1), LABELS, epochs=6, verbose=0, callbacks=[Resize()])
     assert history.history["loss"][-1] < history.history["loss"][0]
-
-
-def test_tape_replays_kernels_on_their_memory():
-    fastnn.set_num_threads(2)
-    x, y = np.full(50_000, 2, np.float32), np.zeros(50_000, np.float32)
-    tape = kernels.Tape()
-    tape.start()
-    kernels.activation_forward(x, y, kernels.ACTIVATIONS["relu"], 0.0)
-    tape.stop()
-    assert len(tape) == 1
-    assert tape.threads == 2
-    x[:] = 3
-    assert (y == 2).all()
-    assert tape.replay(1) == 1
-    assert (y == 3).all()
-    del x, y  # the tape keeps them
-    assert tape.replay(2) == 2
-
-
-def test_tape_stops_where_a_value_is_not_finite():
-    total, losses_, slot = np.zeros(1), np.zeros(4), np.zeros(1, np.int64)
-    position = np.zeros(1, np.int64)
-    tape = kernels.Tape()
-    tape.start()
-    kernels.store_loss(total, losses_, slot)
-    assert kernels.stop_unless_finite(total)
-    kernels.end_batch(position, slot)
-    tape.stop()
-    total[0] = 5
-    assert tape.replay(2) == 2
-    total[0] = np.nan
-    assert tape.replay(1) == 0
-    np.testing.assert_array_equal(losses_, [0, 5, 5, np.nan])
-    assert slot[0] == position[0] == 3
-
-
-def test_tape_border():
-    fastnn.set_num_threads(1)
-    tape = kernels.Tape()
-    with pytest.raises(ValueError, match="replay: steps must be at least 0, got -1"):
-        tape.replay(-1)
-    tape.start()
-    try:
-        with pytest.raises(ValueError, match="record: a tape must be recorded one at a time"):
-            kernels.Tape().start()
-        with pytest.raises(ValueError, match="replay: the tape must be replayed after recording"):
-            tape.replay(1)
-    finally:
-        tape.stop()
-    fastnn.set_num_threads(2)
-    with pytest.raises(ValueError, match="replay: the number of threads must be what it was .* 1, got 2"):
-        tape.replay(1)
-
-
-def test_step_state_border():
-    one, order, index = np.zeros(1, np.int64), np.arange(5), np.zeros(3, np.int64)
-    with pytest.raises(ValueError, match="begin_batch: position must be that of a batch inside order, got 1"):
-        kernels.begin_batch(order, np.ones(1, np.int64), index, 3, np.zeros(1))
-    with pytest.raises(ValueError, match="store_loss: slot must be 0 to 1, got 2"):
-        kernels.store_loss(np.zeros(1), np.zeros(2), one + 2)
-    with pytest.raises(ValueError, match="begin_update: slot must be 0 to 1, got -1"):
-        kernels.begin_update(np.zeros(2), one - 1, np.zeros(1), one)
-    with pytest.raises(ValueError, match="advance_random: state must be a uint64 array"):
-        kernels.advance_random(one)

@@ -15,9 +15,10 @@ from fastnn import _backend
 LEVELS = _backend.isa_levels()
 NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable"}
 NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
-# The state of a step, in tests/test_capture.py.
+# The state of a step, in tests/test_tape.py.
 NOT_KERNELS |= {
     "Tape",
+    "Predictor",
     "stop_unless_finite",
     "begin_batch",
     "advance_random",

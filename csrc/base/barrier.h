@@ -17,6 +17,8 @@ class Signal {
   void set_and_wake(std::uint32_t value);
   // Returns once the value differs from `old`: spins if `spin`, then yields, then sleeps.
   void wait_while(std::uint32_t old, bool spin);
+  // Whether a thread that waits has gone to sleep: to wake it takes tens of microseconds.
+  bool has_sleepers() const { return sleepers_.load(std::memory_order_relaxed) > 0; }
 
  private:
   void sleep(std::uint32_t old);

@@ -137,8 +137,10 @@ void ThreadTeam::resize(int threads) {
   start(threads);
 }
 
+bool ThreadTeam::Turn::asleep() const { return team_.state_->epoch.has_sleepers(); }
+
+// The caller has its turn.
 void ThreadTeam::run_erased(Body body, const void* kernel, int threads, Scratch need) {
-  std::lock_guard<std::mutex> lock(callers_);
   State* state = state_;
   threads = std::max(1, std::min(threads, size()));
   std::byte* shared = state->shared.reserve(need.shared);

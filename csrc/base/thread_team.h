@@ -76,11 +76,28 @@ class ThreadTeam {
   // done. Concurrent callers take turns.
   template <class Kernel>
   void run(const Kernel& kernel, int threads, Scratch need) {
-    run_erased([](const void* k, const Worker& w) { (*static_cast<const Kernel*>(k))(w); }, &kernel, threads, need);
+    Turn(*this).run(kernel, threads, need);
   }
 
   using Body = void (*)(const void* kernel, const Worker& worker);
   struct State;
+
+  // A caller's turn: until it ends no other caller's kernel runs, and the team keeps its size.
+  class Turn {
+   public:
+    explicit Turn(ThreadTeam& team) : team_(team), lock_(team.callers_) {}
+    bool asleep() const;  // whether a thread sleeps, so that to wake it takes tens of microseconds
+
+    template <class Kernel>
+    void run(const Kernel& kernel, int threads, Scratch need) {
+      team_.run_erased([](const void* k, const Worker& w) { (*static_cast<const Kernel*>(k))(w); }, &kernel, threads,
+                       need);
+    }
+
+   private:
+    ThreadTeam& team_;
+    std::lock_guard<std::mutex> lock_;
+  };
 
  private:
   explicit ThreadTeam(int threads);

@@ -129,7 +129,7 @@ RawArray Border::check(const char* name, py::handle object, DType dtype, const s
     fail(name, "writable, since the result goes there", "a read-only array");
   }
   remember(name, array, flags);
-  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object));
+  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object), array.data);
   return array;
 }
 

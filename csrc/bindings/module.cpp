@@ -15,6 +15,7 @@ void bind_losses(py::module_& module);
 void bind_metrics(py::module_& module);
 void bind_optimizer(py::module_& module);
 void bind_pool(py::module_& module);
+void bind_predictor(py::module_& module);
 void bind_reduce(py::module_& module);
 void bind_tape(py::module_& module);
 
@@ -45,6 +46,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_metrics(module);
   bind_optimizer(module);
   bind_pool(module);
+  bind_predictor(module);
   bind_reduce(module);
   bind_tape(module);
 }

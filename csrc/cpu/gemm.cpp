@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/gemv.h"
 #include "cpu/pack.h"
 
 namespace fnn::cpu {
@@ -226,6 +227,7 @@ Scratch Gemm::scratch(int) const {
 }
 
 void Gemm::operator()(const Worker& worker) const {
+  if (m == 1 && !b_transposed) return multiply_row(*this, share(n, worker.rank, worker.size, 2 * kLanes));
   const Split split = split_of(*this, worker.size);
   if (worker.rank >= split.m * split.n) return;
   const Range rows = share(m, worker.rank % split.m, split.m);

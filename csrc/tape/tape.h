@@ -1,17 +1,25 @@
 // Records kernel calls and replays them natively: the CPU's counterpart of a CUDA Graph.
 //
 // While a tape records, every kernel that is launched runs as usual and is copied onto the tape: its function, pointers
-// and sizes. A replay runs them again in the same order, on the same memory, inside one parallel region: threads meet
-// at a barrier between kernels and never return to Python. What changes from step to step is read from memory by the
-// kernels.
+// and sizes. A replay runs them again in the same order, inside one parallel region: threads meet at a barrier between
+// kernels and never return to Python. What changes from step to step is read from memory by the kernels; arrays that
+// are others at each replay are the tape's ports.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "base/kernel.h"
 
 namespace fnn::tape {
+
+// Where a port lies during replays: at `data` in the first, `stride` bytes further in each one after.
+struct Place {
+  const void* data;
+  std::ptrdiff_t stride;
+};
 
 class Tape {
  public:
@@ -19,37 +27,73 @@ class Tape {
 
   template <class K>
   void record(const K& kernel) {
+    static_assert(std::is_trivially_copyable_v<K>, "a kernel is a plain struct: a port changes its pointers in place");
     const int threads = threads_for(kernel, threads_);
-    const Scratch need = kernel.scratch(threads);
-    scratch_.shared = std::max(scratch_.shared, need.shared);
-    scratch_.per_thread = std::max(scratch_.per_thread, need.per_thread);
+    for (const Scratch need : {kernel.scratch(threads), kernel.scratch(1)}) {
+      scratch_.shared = std::max(scratch_.shared, need.shared);
+      scratch_.per_thread = std::max(scratch_.per_thread, need.per_thread);
+    }
+    useful_threads_ = std::max(useful_threads_, threads);
+    work_ = kernel.work() < INT64_MAX - work_ ? work_ + kernel.work() : INT64_MAX;
     entries_.push_back({[](const void* k, const Worker& worker) { (*static_cast<const K*>(k))(worker); },
-                        std::make_shared<const K>(kernel), threads, nullptr});
+                        std::make_shared<K>(kernel), sizeof(K), threads, nullptr});
   }
   // From here on a replay goes on only while *value is finite; else it ends, and what follows isn't run.
   void stop_unless_finite(const double* value);
-  // Keeps something alive as long as the tape: the owner of memory that kernels point to.
-  void keep(std::shared_ptr<void> owner) { owners_.push_back(std::move(owner)); }
+  // Keeps something alive as long as the tape: the owner of memory at `data` that kernels point to.
+  void keep(std::shared_ptr<void> owner, const void* data) { owners_.push_back({std::move(owner), data}); }
+
+  // Makes the array at `data` a port: from now on a replay says where it lies, and the tape doesn't keep it alive.
+  // Returns how many of the kernels' pointers lead there.
+  std::size_t add_port(const void* data, std::size_t bytes, bool written);
+  std::size_t ports() const { return ports_.size(); }
+  std::size_t port_bytes(std::size_t port) const { return ports_[port].bytes; }
+  bool port_written(std::size_t port) const { return ports_[port].written; }
 
   std::int64_t size() const { return static_cast<std::int64_t>(entries_.size()); }
-  int threads() const { return threads_; }  // the team's size when recording began; a replay needs the same
+  std::int64_t work() const { return work_; }  // of a replay, see Kernel::work
+  int threads() const { return threads_; }     // the team's size when recording began; a replay needs the same
 
-  // Runs the tape `steps` times; returns how many were run to the end.
-  std::int64_t replay(std::int64_t steps) const;
+  // Runs the tape `steps` times, with a place for each port; returns how many were run to the end.
+  std::int64_t replay(std::int64_t steps, const Place* places = nullptr);
+  // One replay of a tape whose result doesn't depend on the number of threads, as soon as possible: on this thread
+  // alone where to wake the others would take longer.
+  void replay_soon(const Place* places);
 
  private:
   struct Entry {
     ThreadTeam::Body body;  // null: only the guard
-    std::shared_ptr<const void> kernel;
+    std::shared_ptr<void> kernel;
+    std::size_t bytes;
     int threads;
     const double* guard;
   };
+  struct Port {
+    struct Pointer {
+      void* at;
+      std::ptrdiff_t offset;  // from the port's first byte
+    };
+    std::size_t bytes;
+    bool written;
+    std::vector<Pointer> pointers;
+  };
+  struct Owner {
+    std::shared_ptr<void> object;
+    const void* data;
+  };
   struct Replay;
 
+  void aim(const Place* places, std::int64_t step) const;
+  std::int64_t run(ThreadTeam& team, ThreadTeam::Turn& turn, int threads, std::int64_t steps, const Place* places);
+
   const int threads_;
+  int useful_threads_ = 1;  // the most that a kernel uses
   std::vector<Entry> entries_;
+  std::int64_t work_ = 0;
   Scratch scratch_;
-  std::vector<std::shared_ptr<void>> owners_;
+  std::vector<Owner> owners_;
+  std::vector<Port> ports_;
+  std::int64_t last_end_ = 0;  // of the last replay_soon, in nanoseconds of the steady clock
 };
 
 // The tape that this thread's launches are recorded on, or null.

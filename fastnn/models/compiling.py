@@ -9,6 +9,7 @@ from fastnn import _backend, _check, losses, metrics, optimizers
 from fastnn._check import fail
 from fastnn.callbacks import History
 from fastnn.layers.base import Shape
+from fastnn.models.inference import Inference
 from fastnn.models.step import Step
 
 
@@ -38,6 +39,7 @@ class Compilable:
         self._warned_of_capture = False
         self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
         self._step: Step | None = None
+        self._inference = Inference(self)
         self._trained: list[int] = []
 
     def compile(
@@ -76,6 +78,7 @@ class Compilable:
         self.loss = losses.get(loss)
         self.optimizer = optimizers.get(optimizer)
         self._step = None
+        self._inference.forget()
         if self.built:
             self._finish_compile()
         else:
@@ -111,6 +114,7 @@ class Compilable:
 
     def _forget_compiled(self) -> None:
         self._step = None
+        self._inference.forget()
 
     @property
     def trainable_parameters(self) -> list[Any]:

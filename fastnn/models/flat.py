@@ -9,6 +9,9 @@ import numpy as np
 from fastnn._backend import zeros
 from fastnn.layers.base import Parameter
 
+# How often parameters were laid out anew: int64[1]. What keeps a parameter's address looks here whether it still holds.
+layout_count = np.zeros(1, np.int64)
+
 _LINE = 16  # float32 in a cache line of 64 bytes
 
 
@@ -25,6 +28,7 @@ class FlatParameters:
 
     def __init__(self, trainable: list[Parameter], frozen: list[Parameter]):
         self.trainable, self.frozen = trainable, frozen
+        layout_count[0] += 1
         size = sum(_padded(p) for p in trainable)
         self.values = zeros((size + sum(_padded(p) for p in frozen),))
         self.value, self.grad = self.values[:size], zeros((size,))

@@ -140,10 +140,10 @@ def _uncaptured(layers: list[Any], loss: losses.Loss, metric_list: list[metrics.
     """Names of the layers, loss and metrics that compute outside of kernels: a tape would not see it."""
     parts: list[tuple[Any, tuple[str, ...]]] = [(layer, ("forward", "backward")) for layer in layers]
     parts += [(loss, ("compute",)), *((metric, ("accumulate",)) for metric in metric_list)]
-    return [part.name for part, methods in parts if not all(_is_native(type(part), method) for method in methods)]
+    return [part.name for part, methods in parts if not all(is_native(type(part), method) for method in methods)]
 
 
-def _is_native(cls: type, method: str) -> bool:
+def is_native(cls: type, method: str) -> bool:
     """Whether the class that defines the method says that it does nothing but call kernels."""
     owner = next((base for base in cls.__mro__ if method in vars(base)), cls)
     return bool(vars(owner).get("native", owner.__module__.startswith("fastnn.")))

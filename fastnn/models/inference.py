@@ -1,0 +1,113 @@
+"""The captured forward pass: one tape for each batch size, replayed from the caller's array into a new one.
+
+The first batch of a size runs eagerly while a tape records it; the arithmetic, and so every bit, is the same. The
+weights lie where training changes them, so a tape goes on to be right; when they are laid out anew, or layers come or
+go, or the number of threads changes, it's recorded again.
+"""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from fastnn._backend import empty, get_num_threads, kernels
+from fastnn.models.flat import layout_count
+from fastnn.models.step import is_native
+
+# So many batch sizes are remembered; a tape is a few kilobytes.
+_MOST_TAPES = 64
+
+
+class Inference:
+    """The forward pass of a model.
+
+    Args:
+        model: built or not.
+
+    Attributes:
+        call: a function of one argument: the outputs for it as a new array if it is a float32, C-contiguous batch of a
+            recorded size, else None.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._lock = threading.RLock()
+        self.forget()
+
+    def __getstate__(self) -> Any:
+        return self._model  # a copy of the model records tapes of its own
+
+    def __setstate__(self, model: Any) -> None:
+        self.__init__(model)  # type: ignore[misc]
+
+    def forget(self) -> None:
+        """Drop every tape."""
+        self.call: Any = _no_tape
+        self._predictor: Any = None
+        self._tapes: dict[int, Any] = {}
+        self._recorded: tuple[Any, ...] = ()
+
+    @property
+    def uncaptured(self) -> list[str]:
+        """The names of layers that compute outside of kernels: a tape would not see it."""
+        return [layer.name for layer in self._model.layers if not is_native(type(layer), "forward")]
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """Outputs for a batch, float32 [n, *sample_shape], C-contiguous; a new array."""
+        y = self.call(x)
+        if y is None:
+            with self._lock:
+                y = self._record(x) if self.can_capture() else self._model.forward(x, False).copy()
+        return y
+
+    def fill(self, x: np.ndarray, out: np.ndarray, size: int, batches: int) -> None:
+        """Outputs for `batches` batches of `size`, the first samples of x, to the beginning of `out`. ``can_capture``
+        has said yes."""
+        tape = self._tape(size)
+        if tape is None:
+            out[:size] = self.outputs(x[:size])
+            tape = self._tape(size)
+            x, out, batches = x[size:], out[size:], batches - 1
+        if tape is None:  # no kernel call at all
+            out[: size * batches] = self.outputs(x[: size * batches])
+        elif batches:
+            tape.replay(batches, x, out)
+
+    def can_capture(self) -> bool:
+        """Whether batches are to be replayed."""
+        return self._model.capture and not self.uncaptured
+
+    def _now(self) -> tuple[Any, ...]:
+        """What a tape depends on."""
+        return int(layout_count[0]), get_num_threads(), *map(id, self._model.layers)
+
+    def _tape(self, size: int) -> Any:
+        return self._tapes.get(size) if self._recorded == self._now() else None
+
+    def _record(self, x: np.ndarray) -> np.ndarray:
+        """The outputs for a batch, computed eagerly while a tape records."""
+        model, now = self._model, self._now()
+        if self._recorded != now or len(self._tapes) == _MOST_TAPES:
+            self.forget()
+            shapes = model.input_shape[1:], model.output_shape[1:]
+            self._predictor = kernels.Predictor(*shapes, model.layers, layout_count)
+            self._recorded = now
+        own = empty(x.shape)  # memory of its own: the ports are what lies in it
+        own[...] = x
+        tape = kernels.Tape()
+        tape.start()
+        try:
+            y = model.forward(own, False)
+        finally:
+            tape.stop()
+        outputs = y.copy()
+        if not np.may_share_memory(own, y) and tape.port(own) and tape.port(y, written=True):
+            self._predictor.add(len(x), tape)
+            self._tapes[len(x)] = tape
+            self.call = self._predictor.call
+        return outputs
+
+
+def _no_tape(x: Any) -> None:
+    """Stands for the function until something is recorded."""
+    return None
