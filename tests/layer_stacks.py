@@ -13,6 +13,7 @@ LAYERS = {
     "dense": lambda: [layers.Flatten(), layers.Dense(17, activation="gelu")],
     "dense-no-bias": lambda: [layers.Dense(5, use_bias=False)],
     "conv": lambda: [layers.Conv2D(6, 3, strides=2, padding="same", activation="relu")],
+    "conv-wide": lambda: [layers.Conv2D(32, 3, padding="same"), layers.Conv2D(32, 3, padding="same")],
     "conv-groups": lambda: [layers.Conv2D(6, 2, groups=2, dilation_rate=2, activation="silu")],
     "depthwise": lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")],
     "max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(2)],
