@@ -24,7 +24,7 @@ from fastnn.benchmark import contests, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "build" / "bench"
-SWEEP = RESULTS / "sweep.json"
+SWEEP, STEPS = RESULTS / "sweep.json", RESULTS / "steps.json"
 PAGE = ROOT / "docs" / "performance.md"
 # Instruction set (None: the best), threads (None: all) and the contests run so; the first is what the page is about.
 RUNS = ((None, None, ""), (None, 1, "MLP"), (None, 1, "CNN"), ("x86-64-v3", None, "seed MLP, batch 32"))
@@ -41,6 +41,7 @@ def jobs():
     for point in sweep.points():
         name = f"{point.sweep} {point.size}"
         yield name, [str(ROOT / "bench" / "sweep.py"), "--filter", name, "--json", str(SWEEP)], None, SWEEP
+    yield "steps", [str(ROOT / "bench" / "steps.py"), "--json", str(STEPS)], None, STEPS
 
 
 def main():

@@ -1,8 +1,8 @@
 """Prints tables of saved results: `python bench/report.py results.json ... [--markdown] [--page docs/performance.md]`.
 
-The files are those of `python -m pytest bench --benchmark-json FILE`, `fastnn bench --peers --json FILE` and
-`bench/sweep.py --json FILE`. Where several hold the same contest, with as many threads and the same instruction set,
-the last counts. --page writes the tables into a page, between lines `<!-- table: NAME -->` and `<!-- end -->`.
+The files are those of `python -m pytest bench --benchmark-json FILE`, `fastnn bench --peers --json FILE`, `sweep.py`
+and `steps.py`. Where several hold the same contest, with as many threads and the same instruction set, the last counts.
+--page writes the tables into a page, between lines `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from statistics import median
 
+import steps
 import sweep
 
 from fastnn.benchmark import table
@@ -123,18 +124,19 @@ def setup(files):
 
 
 def load(paths):
-    """(the results of contests, the points of sweeps) in these files."""
+    """What is in these files: the results of contests, the points of sweeps, the parts of steps."""
     files = [json.loads(path.read_text()) for path in paths]
-    points = [point for results in files if isinstance(results, list) for point in results]
-    return [results for results in files if "results" in results], points
+    points, parts_of_steps = ([entry for file in files for entry in file.get(kind, ())] for kind in ("points", "steps"))
+    return [results for results in files if "results" in results], points, parts_of_steps
 
 
-def tables(files, points, markdown):
-    """{name: text} of every table that the results are enough for. The first file says which run is the main one."""
+def tables(files, points, parts_of_steps, markdown):
+    """{name: text} of every table that the results are enough for. The first run with most threads is the main one."""
     found = {}
     if files:
         runs = merged(files)
-        (isa, count), main = next(iter(runs.items()))
+        isa, count = max(runs, key=lambda run: run[1])
+        main = runs[isa, count]
         found["setup"] = setup(files)
         first, second = parts(main)
         found |= {"networks": networks(first, markdown)} if first else {}
@@ -146,6 +148,8 @@ def tables(files, points, markdown):
                 found[other] = networks(parts(run)[0], markdown)
     if points:
         found["sweep"] = sweep.fits_table(sweep.curves(points), markdown)
+    if parts_of_steps:
+        found["steps"] = steps.steps_table(parts_of_steps, markdown)
     return found
 
 
@@ -169,7 +173,7 @@ if __name__ == "__main__":
         results = json.loads(path.read_text())
         if "benchmarks" in results:
             print(kernels(results, args.markdown))
-    found = tables(*load(args.results), args.markdown or args.page is not None)
+    found = tables(*load(args.results), markdown=args.markdown or args.page is not None)
     if args.page:
         write_page(args.page, found)
     else:

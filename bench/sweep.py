@@ -96,7 +96,7 @@ def fits_table(found, markdown=False):
 
 
 def draw(found, path):
-    """One figure of two panels, both logarithmic; dotted: proportional to the size."""
+    """One figure of two panels, both logarithmic; dotted: the lines that fit fastnn's points."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -112,8 +112,9 @@ def draw(found, path):
             costs, color = np.array(costs) * unit, "C0" if contender == "fastnn" else "C1"
             style = "o-" if sweep.startswith("MLP") else "s--"
             panel.plot(sizes, costs, style, color=color, markersize=3, label=f"{sweep.split()[0]}, {contender}")
-            if contender == "fastnn":
-                panel.plot(sizes, costs[-1] * np.array(sizes) / sizes[-1], ":", color="0.6", linewidth=1)
+            if contender == "fastnn" and len(sizes) > 2:
+                fixed, slope, *_ = fit(sizes, costs)
+                panel.plot(sizes, fixed + slope * np.array(sizes), ":", color="0.4", linewidth=1, zorder=3)
         panel.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_formatter("{x:.0f}")
@@ -133,12 +134,12 @@ def main():
     add("--plot", type=Path, default=DOCS / "sweep.svg", metavar="FILE", help="(default: docs/sweep.svg)")
     args = parser.parse_args()
     args.json.parent.mkdir(exist_ok=True)
-    results = json.loads(args.json.read_text()) if args.json.exists() else []
+    results = json.loads(args.json.read_text())["points"] if args.json.exists() else []
     kept = {(entry["sweep"], entry["size"], entry["contender"]): entry for entry in results}
     chosen = [point for point in points() if table.matches(f"{point.sweep} {point.size}", args.filter)]
     for entry in measure(chosen, args.threads, args.seconds, args.repeats):
         kept[entry["sweep"], entry["size"], entry["contender"]] = entry
-        args.json.write_text(json.dumps(list(kept.values()), indent=1))
+        args.json.write_text(json.dumps({"points": list(kept.values())}, indent=1))
     found = curves(kept.values())
     print(fits_table(found))
     draw(found, args.plot)

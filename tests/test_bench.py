@@ -5,7 +5,6 @@ import json
 import math
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 
@@ -156,99 +155,3 @@ def test_seconds_are_the_median_of_means():
     calls = []
     assert timing.median_seconds(lambda: calls.append(1), seconds=0.0, repeats=3) > 0
     assert len(calls) == 5
-
-
-@pytest.fixture
-def bench_script(monkeypatch):
-    """Loads a script of bench/."""
-    folder = Path(__file__).parents[1] / "bench"
-    monkeypatch.syspath_prepend(str(folder))
-    return lambda name: importlib.import_module(name)
-
-
-def saved(threads, isa, rates, job="job", unit="samples/s"):
-    """A file of results: 100 samples in 10 steps at these rates, {(contender, form): samples a second}."""
-    what = {"contest": job, "amount": 100, "unit": unit, "steps": 10, "peak_mb": 7.0, "error": "", "share": 0.5}
-    entries = [
-        {
-            **what,
-            "peer": name if name == "torch" else "ours",
-            "contender": name,
-            "variant": form,
-            "seconds": [100 / rate],
-        }
-        for (name, form), rate in rates.items()
-    ]
-    entries.append({**entries[0], "contender": "jax", "peer": "jax", "seconds": [], "error": "broken", "share": None})
-    found = {"threads": threads, "flops": 1e9 * threads, "copy": {"1": 9e9, "2": 3e9}, "scale": {"1": 9e9, "2": 4e9}}
-    return {"cpu": "a CPU", "isa": isa, "limits": found, "results": entries}
-
-
-def test_report_compares_runs(bench_script, tmp_path):
-    report = bench_script("report")
-    files = [
-        saved(2, "new", {("fastnn", "fit"): 1.0, ("torch", "old"): 1.0}),
-        saved(2, "new", {("fastnn", "fit"): 4000.0, ("torch", "fused"): 1000.0, ("torch", "foreach"): 500.0}),
-        saved(
-            2, "new", {("fastnn", "kernel"): 300.0, ("torch", "mm"): 2.0, ("torch", "addmm"): 3.0}, "product", "GB/s"
-        ),
-        saved(1, "new", {("fastnn", "fit"): 2500.0, ("torch", "fused"): 500.0}),
-        saved(2, "old", {("fastnn", "fit"): 900.0, ("torch", "fused"): 1000.0}),
-    ]
-    paths = [tmp_path / f"{number}.json" for number in range(len(files) + 1)]
-    for path, results in zip(paths, [*files, [{"sweep": "MLP batch", "size": 1, "contender": "fastnn", "cost": 1.0}]]):
-        path.write_text(json.dumps(results))
-    found = report.tables(*report.load(paths), markdown=True)
-    cells = {name: [cell.strip() for cell in text.splitlines()[-1].split("|")[1:-1]] for name, text in found.items()}
-    assert cells["networks"] == ["job, samples/s", "4,000", "2.5 ms", "1,000 fused, 4.00 x", "50%", "7 / 7"]
-    assert cells["kernels"] == ["product, GB/s", "300", "3 addmm, 100 x; 2 mm, 150 x", "50%"]
-    assert cells["threads"][1:] == ["2,500 to 4,000: 1.60 x", "500 to 1,000: 2.00 x", "5.00 x"]
-    assert cells["old"][:4] == ["job, samples/s", "900", "11.1 ms", "1,000 fused, 0.90 x"]
-    assert "Limits with 2 threads: 2 GFLOP/s" in found["setup"] and "3 GB/s copied, 4 GB/s scaled" in found["setup"]
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- table: old -->\nx\n<!-- end -->\n<!-- table: other -->\nkept\n<!-- end -->\n")
-    report.write_page(page, found)
-    table_of_old = f"<!-- table: old -->\n{found['old']}\n<!-- end -->\n"
-    assert page.read_text() == f"a\n{table_of_old}<!-- table: other -->\nkept\n<!-- end -->\n"
-
-
-def test_sweeps_fit_lines(bench_script):
-    sweep = bench_script("sweep")
-    sizes = [2**power for power in range(12)]
-    fixed, slope, worst, exponent = sweep.fit(sizes, [3e-5 + 2e-6 * size for size in sizes])
-    assert (fixed, slope) == (pytest.approx(3e-5), pytest.approx(2e-6)) and worst < 1e-9 and 0.9 < exponent < 1
-    _, _, worst, exponent = sweep.fit(sizes, [1e-6 * size**1.5 for size in sizes])
-    assert worst > 0.3 and exponent == pytest.approx(1.5)
-    points = list(sweep.points())
-    assert len({(point.sweep, point.size) for point in points}) == len(points)
-    assert {point.size for point in points if point.sweep == "MLP batch"} == set(sizes)
-    step, epoch = (next(point for point in points if point.sweep == f"CNN {kind}") for kind in ("batch", "samples"))
-    assert step.cost(1.0) == 1 / step.job.steps and epoch.cost(1.0) == 1.0
-
-
-def test_sweeps_keep_their_points(bench_script, monkeypatch, tmp_path, capsys):
-    sweep, drawn = bench_script("sweep"), []
-    monkeypatch.setattr(sweep, "FORMS", {"mlp": "fit"})
-    monkeypatch.setattr(sweep, "NAMES", {"ours": "fastnn"})
-    monkeypatch.setattr(sweep, "draw", lambda found, path: drawn.append(found))
-    path = tmp_path / "sweep.json"
-    for size in ("2", "1", "4", "1"):
-        arguments = ["--filter", f"MLP batch {size}", "--seconds", "0", "--repeats", "1", "--json", str(path)]
-        monkeypatch.setattr("sys.argv", ["sweep.py", *arguments])
-        sweep.main()
-    (key, (sizes, costs)) = drawn[-1].popitem()
-    assert key == ("MLP batch", "fastnn") and sizes == [1, 2, 4] and min(costs) > 0 and not drawn[-1]
-    assert re.search(r"MLP batch +fastnn +-?[\d.]+ [mu]?s ", capsys.readouterr().out)
-
-
-def test_page_of_performance_is_whole(bench_script):
-    refresh = bench_script("refresh")
-    marks = re.findall(r"<!-- table: (\S+) -->", refresh.PAGE.read_text())
-    assert marks == ["setup", "networks", "x86-64-v3", "threads", "kernels", "sweep"]
-    plot = refresh.PAGE.with_name("sweep.svg")
-    assert f"({plot.name})" in refresh.PAGE.read_text() and 0 < plot.stat().st_size < 100_000
-    names = [name for name, *_ in refresh.jobs()]
-    assert len(set(names)) == len(names) and {job.name for job in contests.CONTESTS} <= set(names)
-    assert {"CNN, batch 128, 1 thread", "MLP batch 2048", "CNN samples 1024"} <= set(names)
-    for job in contests.CONTESTS:
-        assert contests.select(job.name) == [job]
