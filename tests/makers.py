@@ -92,8 +92,8 @@ def layer(family, sizes, shapes, options, flops, bench=False, bias=True, keep_z=
     rows = [
         Case(f"{family}_forward", forward_name, forward, ("y", "z") if keep_z else ("y",), tolerance, options,
              bench=bench, flops=flops),
-        Case(f"{family}_backward", backward_name, backward, ("dz", *want), tolerance, {**options, "accumulate": accumulate},
-             {"dz": "dy"} if in_place else {}, bench=bench, flops=flops * products),
+        Case(f"{family}_backward", backward_name, backward, ("dz", *want), tolerance,
+             {**options, "accumulate": accumulate}, {"dz": "dy"} if in_place else {}, bench=bench, flops=flops * products),
     ]  # fmt: skip
     return rows if len(want) == 3 else rows[1:]
 

@@ -33,6 +33,10 @@ class Worker {
   Worker among(int threads) const { return {barrier_, rank, threads, shared_, scratch_}; }
   // The same thread as a team of its own.
   Worker alone() const { return {barrier_, 0, 1, shared_, scratch_}; }
+  // The same thread with other scratch memory: for a kernel that is part of another one.
+  Worker with(void* shared, void* scratch) const {
+    return {barrier_, rank, size, static_cast<std::byte*>(shared), static_cast<std::byte*>(scratch)};
+  }
 
   template <class T>
   T* shared() const {

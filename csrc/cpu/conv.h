@@ -40,6 +40,18 @@ struct ConvShape {
   }
 };
 
+// Images, or their outputs, of which the first in memory has number `first`: all of them, or a few in scratch memory.
+template <class Float>
+struct Images {
+  Float* data;
+  std::int64_t floats;  // of one
+  std::int64_t first = 0;
+  Float* operator[](std::int64_t image) const { return data + (image - first) * floats; }
+};
+
+// The three passes below run as a whole, or, as part of a kernel that needs a few images at a time, in steps: `prepare`
+// by all threads, a barrier, then any images by any thread.
+
 struct ConvForward : Kernel {
   ConvShape shape;
   const float* x;
@@ -51,14 +63,8 @@ struct ConvForward : Kernel {
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
 
- private:
-  struct Segments {
-    const Segment* first;
-    std::int64_t count;
-  };
-  // Some output pixels of one image, all output channels; `windows` are their offsets in the padded `input`.
-  void multiply_pixels(Range pixels, std::int64_t image, const float* input, const float* packed,
-                       const std::int64_t* windows, Segments segments, float* edge) const;
+  void prepare(const Worker& worker) const;  // weights, into shared scratch
+  void compute(const Worker& worker, Range images, Images<float> to) const;
 };
 
 // Rows to run through all panels of a product before the next ones: enough to use a panel well while it is in the
@@ -76,6 +82,9 @@ struct ConvInputGradient : Kernel {
 
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
+
+  void prepare(const Worker& worker) const;  // weights, into shared scratch
+  void compute(const Worker& worker, Range images, Images<const float> from) const;
 };
 
 // dw = the gradient for w, or dw += with accumulate.
@@ -88,6 +97,12 @@ struct ConvWeightGradient : Kernel {
 
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
+
+  // Whether each thread sums the images it is given into a part of its own, in shared scratch. (Else, dw being large,
+  // threads share out its rows, and there are no steps.)
+  bool in_parts(int threads) const;
+  void add(const Worker& worker, Range images, Images<const float> from, bool first) const;
+  void finish(const Worker& worker) const;  // after a barrier; threads without images have added none, {0, 0}
 };
 
 // dz = dy f'(saved), then db, dw and dx, each unless null; dw and db are added to with accumulate.
@@ -104,16 +119,15 @@ struct ConvGradients : Kernel {
   Activation activation;
   float alpha;
   bool accumulate;
+
+  std::int64_t work() const { return 2 * shape.work(); }
+  ConvWeightGradient weight_gradient() const { return {{}, shape, x, dz, dw, accumulate}; }
+  ConvInputGradient input_gradient() const { return {{}, shape, w, dz, dx}; }
 };
 
 struct ConvBackward : ConvGradients {
-  std::int64_t work() const { return 2 * shape.work(); }
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
-
- private:
-  ConvWeightGradient weight_gradient() const { return {{}, shape, x, dz, dw, accumulate}; }
-  ConvInputGradient input_gradient() const { return {{}, shape, w, dz, dx}; }
 };
 
 }  // namespace fnn::cpu

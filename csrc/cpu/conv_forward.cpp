@@ -65,6 +65,67 @@ void pack_weights(const ConvShape& s, const float* w, float* packed, const Worke
   }
 }
 
+struct Segments {
+  const Segment* first;
+  std::int64_t count;
+};
+
+// Some output pixels of one image, all output channels; `windows` are their offsets in the padded `input`.
+void multiply_pixels(const ConvForward& k, Range pixels, float* y, float* z, const float* input, const float* packed,
+                     const std::int64_t* windows, Segments segments, float* edge) {
+  const ConvShape& s = k.shape;
+  for (std::int64_t f = 0; f < s.f;) {
+    const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
+    Panel panel = {};
+    panel.vectors = panel_vectors(kMaxTileRows, left);
+    const std::int64_t width = panel.vectors * kLanes;
+    panel.columns = std::min(width, left);
+    panel.tile.a = input + group * s.group_c();
+    panel.tile.a_step = 1;
+    panel.tile.b = packed != nullptr ? packed : k.w + f;
+    panel.tile.ldb = packed != nullptr ? width : s.f;
+    panel.tile.segments = segments.first;
+    panel.tile.segment_count = segments.count;
+    panel.tile.c = y + f;
+    panel.tile.bias = k.epilogue.bias == nullptr ? nullptr : k.epilogue.bias + f;
+    panel.z = z == nullptr ? nullptr : z + f;
+    panel.activation = k.epilogue.activation;
+    panel.alpha = k.epilogue.alpha;
+    const auto map = [&](std::int64_t p, std::int64_t& a, std::int64_t& c) {
+      a = windows[p];
+      c = p * s.f;
+    };
+    multiply_panel(panel, pixels, map, edge);
+    if (packed != nullptr) packed += width * s.depth();
+    f += panel.columns;
+  }
+}
+
+// Some output rows, counted over all images.
+void compute_lines(const ConvForward& k, const Worker& worker, Range lines, Images<float> to) {
+  const ConvShape& s = k.shape;
+  const float* packed = needs_packing(s) ? worker.shared<float>() : nullptr;
+  ArenaCutter cut(worker.scratch<void>());
+  const Buffers buffers(s, cut);
+  list_pixels(s, buffers.pixels);
+  const Segments segments = {buffers.segments, list_segments(s, buffers.segments)};
+  for (std::int64_t line = lines.begin; line < lines.end;) {
+    const std::int64_t image = line / s.oh, end = std::min(lines.end, (image + 1) * s.oh);
+    const Range pixels = {line % s.oh * s.ow, (end - image * s.oh) * s.ow};
+    line = end;
+    const float* input = k.x + image * s.h * s.w * s.c;
+    if (s.needs_padding()) {
+      pad_image(input, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
+      input = buffers.image;
+    }
+    float* z = k.epilogue.z == nullptr ? nullptr : k.epilogue.z + image * to.floats;
+    const std::int64_t step = chunk_rows(s.f, pixels.size());
+    for (std::int64_t p = pixels.begin; p < pixels.end; p += step)
+      multiply_pixels(k, {p, std::min(p + step, pixels.end)}, to[image], z, input, packed, buffers.pixels, segments,
+                      buffers.edge);
+  }
+}
+
 WinogradForward as_winograd(const ConvForward& k) { return {{}, k.shape, k.x, k.w, false, k.y, k.epilogue}; }
 
 Gemm as_product(const ConvForward& k) {
@@ -82,65 +143,24 @@ Scratch ConvForward::scratch(int threads) const {
   return {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
 }
 
+void ConvForward::prepare(const Worker& worker) const {
+  if (winograd_wins(shape)) return as_winograd(*this).prepare(worker);
+  if (needs_packing(shape)) pack_weights(shape, w, worker.shared<float>(), worker);
+}
+
 void ConvForward::operator()(const Worker& worker) const {
   if (shape.is_product()) return as_product(*this)(worker);
   if (winograd_wins(shape)) return as_winograd(*this)(worker);
-  const ConvShape& s = shape;
-  const bool packed = needs_packing(s);
-  if (packed) {
-    pack_weights(s, w, worker.shared<float>(), worker);
-    worker.barrier();
-  }
-  ArenaCutter cut(worker.scratch<void>());
-  const Buffers buffers(s, cut);
-  list_pixels(s, buffers.pixels);
-  const std::int64_t segment_count = list_segments(s, buffers.segments);
-  const Range mine = share(s.n * s.oh, worker.rank, worker.size);  // output rows over all images
-  for (std::int64_t line = mine.begin; line < mine.end;) {
-    const std::int64_t image = line / s.oh, end = std::min(mine.end, (image + 1) * s.oh);
-    const Range pixels = {line % s.oh * s.ow, (end - image * s.oh) * s.ow};
-    line = end;
-    const float* input = x + image * s.h * s.w * s.c;
-    if (s.needs_padding()) {
-      pad_image(input, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
-      input = buffers.image;
-    }
-    const std::int64_t step = chunk_rows(s.f, pixels.size());
-    for (std::int64_t p = pixels.begin; p < pixels.end; p += step)
-      multiply_pixels({p, std::min(p + step, pixels.end)}, image, input, packed ? worker.shared<float>() : nullptr,
-                      buffers.pixels, {buffers.segments, segment_count}, buffers.edge);
-  }
+  prepare(worker);
+  worker.barrier();
+  compute_lines(*this, worker, share(shape.n * shape.oh, worker.rank, worker.size), {y, shape.pixels() * shape.f});
 }
 
-void ConvForward::multiply_pixels(Range pixels, std::int64_t image, const float* input, const float* packed,
-                                  const std::int64_t* windows, Segments segments, float* edge) const {
-  const ConvShape& s = shape;
-  for (std::int64_t f = 0; f < s.f;) {
-    const std::int64_t group = f / s.group_f(), left = (group + 1) * s.group_f() - f;
-    const std::int64_t at = image * s.pixels() * s.f + f;
-    Panel panel = {};
-    panel.vectors = panel_vectors(kMaxTileRows, left);
-    const std::int64_t width = panel.vectors * kLanes;
-    panel.columns = std::min(width, left);
-    panel.tile.a = input + group * s.group_c();
-    panel.tile.a_step = 1;
-    panel.tile.b = packed != nullptr ? packed : w + f;
-    panel.tile.ldb = packed != nullptr ? width : s.f;
-    panel.tile.segments = segments.first;
-    panel.tile.segment_count = segments.count;
-    panel.tile.c = y + at;
-    panel.tile.bias = epilogue.bias == nullptr ? nullptr : epilogue.bias + f;
-    panel.z = epilogue.z == nullptr ? nullptr : epilogue.z + at;
-    panel.activation = epilogue.activation;
-    panel.alpha = epilogue.alpha;
-    const auto map = [&](std::int64_t p, std::int64_t& a, std::int64_t& c) {
-      a = windows[p];
-      c = p * s.f;
-    };
-    multiply_panel(panel, pixels, map, edge);
-    if (packed != nullptr) packed += width * s.depth();
-    f += panel.columns;
-  }
+void ConvForward::compute(const Worker& worker, Range images, Images<float> to) const {
+  if (!winograd_wins(shape)) return compute_lines(*this, worker, {images.begin * shape.oh, images.end * shape.oh}, to);
+  const WinogradForward winograd = as_winograd(*this);
+  const std::int64_t tiles = winograd.tiles_per_image();
+  winograd.compute(worker, {images.begin * tiles, images.end * tiles}, {x, shape.h * shape.w * shape.c}, to);
 }
 
 }  // namespace fnn::cpu

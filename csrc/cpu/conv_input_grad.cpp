@@ -185,20 +185,33 @@ Scratch ConvInputGradient::scratch(int threads) const {
   return {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
 }
 
+void ConvInputGradient::prepare(const Worker& worker) const {
+  if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this).prepare(worker);
+  pack_weights(shape, w, worker.shared<float>(), worker);
+}
+
 void ConvInputGradient::operator()(const Worker& worker) const {
   if (shape.is_product()) return as_product(*this)(worker);
   if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this)(worker);
-  const ConvShape& s = shape;
-  const Geometry geometry(s);
-  pack_weights(s, w, worker.shared<float>(), worker);
+  prepare(worker);
   worker.barrier();
+  compute(worker, share(shape.n, worker.rank, worker.size), {dz, shape.pixels() * shape.f});
+}
+
+void ConvInputGradient::compute(const Worker& worker, Range images, Images<const float> from) const {
+  const ConvShape& s = shape;
+  if (winograd_wins(input_gradient_shape(s))) {
+    const WinogradForward winograd = as_winograd(*this);
+    const std::int64_t tiles = winograd.tiles_per_image();
+    return winograd.compute(worker, {images.begin * tiles, images.end * tiles}, from, {dx, s.h * s.w * s.c});
+  }
+  const Geometry geometry(s);
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
   list_phases(s, geometry, buffers);
-  const Range images = share(s.n, worker.rank, worker.size);
   for (std::int64_t image = images.begin; image < images.end; ++image) {
-    pad_image(dz + image * s.pixels() * s.f, s.oh, s.ow, s.f, -geometry.y.first(), -geometry.x.first(), buffers.image,
-              geometry.y.count(), geometry.x.count());
+    pad_image(from[image], s.oh, s.ow, s.f, -geometry.y.first(), -geometry.x.first(), buffers.image, geometry.y.count(),
+              geometry.x.count());
     for (std::int64_t p = 0; p < s.sh * s.sw; ++p) {
       const Phase& phase = buffers.phases[p];
       const std::int64_t step = chunk_rows(s.c, phase.pixels.size());

@@ -17,7 +17,7 @@ namespace {
 // threads share out the rows of dw and each reads all images.
 constexpr std::int64_t kPrivateFloats = 256 * 1024;
 
-bool is_private(const ConvShape& s, int threads) { return threads > 1 && s.depth() * s.f <= kPrivateFloats; }
+bool fits_in_parts(const ConvShape& s) { return s.depth() * s.f <= kPrivateFloats; }
 
 // One panel that is all of dz can be read where it lies.
 bool packs_dz(const ConvShape& s) { return s.f > 2 * kLanes || s.group_f() % kLanes != 0; }
@@ -107,19 +107,19 @@ struct Sum {
   }
 };
 
-// Over some images, into dw or a thread's part of it.
-Gemm as_product(const ConvWeightGradient& k, Range images, float* dw, bool accumulate) {
+// Over some images.
+Gemm as_product(const ConvWeightGradient& k, Range images, Images<const float> from, float* dw, bool accumulate) {
   const ConvShape& s = k.shape;
   const float* x = k.x + images.begin * s.pixels() * s.c;
-  const float* dz = k.dz + images.begin * s.pixels() * s.f;
+  const float* dz = from[images.begin];
   return {{}, s.c, s.f, images.size() * s.pixels(), x, s.c, true, dz, s.f, false, dw, s.f, accumulate, {}};
 }
 
 WinogradWeightGradient as_winograd(const ConvWeightGradient& k) { return {{}, k.shape, k.x, k.dz, k.dw, k.accumulate}; }
 
 // The same for any convolution; only some rows of dw.
-void add_images(const ConvWeightGradient& k, const Worker& worker, Range images, Range rows, float* dw,
-                bool accumulate) {
+void add_images(const ConvWeightGradient& k, const Worker& worker, Range images, Images<const float> from, Range rows,
+                float* dw, bool accumulate) {
   const ConvShape& s = k.shape;
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
@@ -132,38 +132,57 @@ void add_images(const ConvWeightGradient& k, const Worker& worker, Range images,
       pad_image(image, s.h, s.w, s.c, s.top, s.left, buffers.image, s.padded_h(), s.padded_w());
       image = buffers.image;
     }
-    sum.add(image, k.dz + i * s.pixels() * s.f, rows, accumulate || i > images.begin);
+    sum.add(image, from[i], rows, accumulate || i > images.begin);
   }
 }
 
 }  // namespace
 
+bool ConvWeightGradient::in_parts(int threads) const {
+  return WinogradWeightGradient::wins(shape, threads) || fits_in_parts(shape);
+}
+
 Scratch ConvWeightGradient::scratch(int threads) const {
   if (WinogradWeightGradient::wins(shape, threads)) return as_winograd(*this).scratch(threads);
-  const std::int64_t parts = is_private(shape, threads) ? threads * shape.depth() * shape.f : 0;
+  const std::int64_t parts = fits_in_parts(shape) ? threads * shape.depth() * shape.f : 0;
   const std::size_t shared = static_cast<std::size_t>(parts) * sizeof(float);
-  if (shape.is_product()) return {shared, as_product(*this, {0, shape.n}, dw, accumulate).scratch(1).per_thread};
+  if (shape.is_product()) {
+    const Gemm product = as_product(*this, {0, shape.n}, {dz, 0}, dw, accumulate);
+    return {shared, product.scratch(threads).per_thread};
+  }
   ArenaCutter mine;
   Buffers(shape, mine);
   return {shared, mine.used()};
 }
 
-void ConvWeightGradient::operator()(const Worker& worker) const {
-  if (WinogradWeightGradient::wins(shape, worker.size)) return as_winograd(*this)(worker);
-  const bool own = is_private(shape, worker.size);
-  const std::int64_t count = shape.depth() * shape.f;
-  const Range images = own ? share(shape.n, worker.rank, worker.size) : Range{0, shape.n};
-  float* target = own ? worker.shared<float>() + worker.rank * count : dw;
-  const bool adds = accumulate && !own;
-  if (shape.is_product()) {
-    as_product(*this, images, target, adds)(own ? worker.alone() : worker);
-  } else {
-    const Range rows = own ? Range{0, shape.depth()} : share(shape.depth(), worker.rank, worker.size);
-    add_images(*this, worker, images, rows, target, adds);
+void ConvWeightGradient::add(const Worker& worker, Range images, Images<const float> from, bool first) const {
+  if (WinogradWeightGradient::wins(shape, worker.size)) {
+    const WinogradWeightGradient winograd = as_winograd(*this);
+    const std::int64_t tiles = winograd.tiles_per_image();
+    return winograd.add(worker, {images.begin * tiles, images.end * tiles}, from, first);
   }
-  if (own) {
+  float* part = worker.shared<float>() + worker.rank * shape.depth() * shape.f;
+  if (shape.is_product())
+    as_product(*this, images, from, part, !first)(worker.alone());
+  else
+    add_images(*this, worker, images, from, {0, shape.depth()}, part, !first);
+}
+
+void ConvWeightGradient::finish(const Worker& worker) const {
+  if (WinogradWeightGradient::wins(shape, worker.size)) return as_winograd(*this).finish(worker);
+  sum_parts(worker, worker.shared<float>(), shape.depth() * shape.f, dw, accumulate);
+}
+
+void ConvWeightGradient::operator()(const Worker& worker) const {
+  const Images<const float> from = {dz, shape.pixels() * shape.f};
+  if (in_parts(worker.size)) {
+    add(worker, share(shape.n, worker.rank, worker.size), from, true);
     worker.barrier();
-    sum_parts(worker, worker.shared<float>(), count, dw, accumulate);
+    finish(worker);
+  } else if (shape.is_product()) {
+    as_product(*this, {0, shape.n}, from, dw, accumulate)(worker);
+  } else {
+    add_images(*this, worker, {0, shape.n}, from, share(shape.depth(), worker.rank, worker.size), dw, accumulate);
   }
 }
 

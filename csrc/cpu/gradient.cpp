@@ -7,15 +7,6 @@
 namespace fnn::cpu {
 namespace {
 
-// dz = dy f'(saved), this worker's share of `count` elements.
-void activation_gradient(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
-                         float* dz, std::int64_t count) {
-  if (saved == nullptr) saved = dy;  // linear: not looked at
-  with_activation(activation, alpha, [&](auto f) {
-    map_share(worker, count, dz, [f](Vec s, Vec d) { return f.gradient(s, d); }, saved, dy);
-  });
-}
-
 // Rows that are summed on their own before they are added to db: the rounding error grows with the terms of a sum
 // (100,000 rows in one sum were off by 5e-6 of the largest result, in blocks by 4e-7).
 constexpr std::int64_t kBlockRows = 512;
@@ -46,11 +37,10 @@ FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::
   }
 }
 
-// db (+)= column sums of dz [rows, columns], shared out by columns, the rows in order.
-void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
-                 bool accumulate) {
+// db (+)= sums of some columns of dz [rows, columns], the rows in order.
+void sum_some_columns(Range mine, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
+                      bool accumulate) {
   constexpr std::int64_t kWide = 4 * kLanes;
-  const Range mine = share(columns, worker.rank, worker.size, kLanes);
   for (std::int64_t first = 0; first == 0 || first < rows; first += kBlockRows) {
     const float* from = dz + first * columns;
     const std::int64_t count = std::min(kBlockRows, rows - first);
@@ -64,13 +54,27 @@ void column_sums(const Worker& worker, const float* dz, float* db, std::int64_t 
 
 }  // namespace
 
+void activation_gradient(Activation activation, float alpha, const float* saved, const float* dy, float* dz,
+                         std::int64_t count) {
+  if (saved == nullptr) saved = dy;  // linear: not looked at
+  with_activation(activation, alpha,
+                  [&](auto f) { map(0, count, dz, [f](Vec s, Vec d) { return f.gradient(s, d); }, saved, dy); });
+}
+
+void column_sums(const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate) {
+  sum_some_columns({0, columns}, dz, db, rows, columns, accumulate);
+}
+
 void begin_backward(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
                     float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate) {
   if (activation != Activation::linear || dz != dy) {
-    activation_gradient(worker, activation, alpha, saved, dy, dz, rows * columns);
+    const Range mine = share(rows * columns, worker.rank, worker.size, 16);
+    const float* mine_saved = saved == nullptr ? nullptr : saved + mine.begin;
+    activation_gradient(activation, alpha, mine_saved, dy + mine.begin, dz + mine.begin, mine.size());
     worker.barrier();
   }
-  if (db != nullptr) column_sums(worker, dz, db, rows, columns, accumulate);
+  if (db != nullptr)
+    sum_some_columns(share(columns, worker.rank, worker.size, kLanes), dz, db, rows, columns, accumulate);
 }
 
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate) {

@@ -13,6 +13,11 @@ namespace fnn::cpu {
 void begin_backward(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
                     float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate);
 
+// The two halves of it for one thread: dz = dy f'(saved) of `count` elements, and db (+)= column sums.
+void activation_gradient(Activation activation, float alpha, const float* saved, const float* dy, float* dz,
+                         std::int64_t count);
+void column_sums(const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate);
+
 // dw (+)= sum of the workers' parts [worker.size, count], added in the order of their ranks.
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate);
 

@@ -7,6 +7,9 @@
 
 namespace fnn::cpu {
 
+// Images to take through all steps of a convolution at once, so that what lies between them stays in cache.
+std::int64_t images_at_once(const ConvShape& shape);
+
 // Whether a convolution is one of these and is expected to be faster this way: deep enough that the transforms are
 // cheap beside the products, and not mostly made of tiles that stick out of the image.
 bool winograd_wins(const ConvShape& shape);
@@ -24,6 +27,10 @@ struct WinogradForward : Kernel {
 
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
+
+  void prepare(const Worker& worker) const;
+  std::int64_t tiles_per_image() const;
+  void compute(const Worker& worker, Range tiles, Images<const float> from, Images<float> to) const;
 };
 
 // As ConvWeightGradient; wins only while a transformed dw for each thread is small.
@@ -36,7 +43,10 @@ struct WinogradWeightGradient : Kernel {
 
   static bool wins(const ConvShape& shape, int threads);
   Scratch scratch(int threads) const;
-  void operator()(const Worker& worker) const;
+
+  std::int64_t tiles_per_image() const;
+  void add(const Worker& worker, Range tiles, Images<const float> from, bool first) const;
+  void finish(const Worker& worker) const;
 };
 
 }  // namespace fnn::cpu

@@ -28,7 +28,7 @@ struct Buffers {
   float* nowhere;  // where outputs beyond the image go
 
   Buffers(const ConvShape& s, ArenaCutter& cut)
-      : block(block_size(s, Tiles(s).count)),
+      : block(block_size(s)),
         width_in(whole_vectors(s.c)),
         width_out(whole_vectors(s.f)),
         plane_in(plane(block * width_in)),
@@ -107,12 +107,13 @@ void multiply(const ConvShape& s, const float* weights, std::int64_t tiles, cons
 }
 
 // y = f(A^T m A + bias) of one tile, the pixels beyond the image left out.
-void finish_tile(const WinogradForward& k, const Tiles::Place& place, const float* m, const Buffers& buffers) {
+void finish_tile(const WinogradForward& k, const Tiles::Place& place, Images<float> to, const float* m,
+                 const Buffers& buffers) {
   const ConvShape& s = k.shape;
-  const std::int64_t image = place.image * s.pixels() * s.f;
-  float* sum = k.epilogue.z != nullptr ? k.epilogue.z : k.y;
+  float* y = to[place.image];
+  float* sum = k.epilogue.z != nullptr ? k.epilogue.z + place.image * to.floats : y;
   const bool relu = k.epilogue.activation == Activation::relu && k.epilogue.z == nullptr;
-  const Window<kOut, float> window(sum + image, s.oh, s.ow, s.f, place.i, place.j, buffers.nowhere);
+  const Window<kOut, float> window(sum, s.oh, s.ow, s.f, place.i, place.j, buffers.nowhere);
   for_lanes(0, s.f, [&](std::int64_t f, auto lanes) {
     const Vec bias = k.epilogue.bias == nullptr ? Vec(0.f) : load(k.epilogue.bias + f, lanes);
     const Vec least(relu ? 0.f : -INFINITY);
@@ -123,12 +124,16 @@ void finish_tile(const WinogradForward& k, const Tiles::Place& place, const floa
   if (relu || (k.epilogue.activation == Activation::linear && k.epilogue.z == nullptr)) return;
   const std::int64_t count = std::min<std::int64_t>(kOut, s.ow - place.j) * s.f;
   for (std::int64_t i = place.i; i < std::min(place.i + kOut, s.oh); ++i) {
-    const std::int64_t at = image + (i * s.ow + place.j) * s.f;
-    activate(k.epilogue.activation, k.epilogue.alpha, sum + at, k.y + at, count);
+    const std::int64_t at = (i * s.ow + place.j) * s.f;
+    activate(k.epilogue.activation, k.epilogue.alpha, sum + at, y + at, count);
   }
 }
 
 }  // namespace
+
+std::int64_t images_at_once(const ConvShape& shape) {
+  return winograd_wins(shape) ? std::max<std::int64_t>(1, block_size(shape) / Tiles(shape).per_image()) : 1;
+}
 
 bool winograd_wins(const ConvShape& s) {
   const bool fits = s.kh == 3 && s.kw == 3 && s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 && s.groups == 1;
@@ -159,27 +164,37 @@ Scratch WinogradForward::scratch(int) const {
   return {static_cast<std::size_t>(Weights(shape).floats()) * sizeof(float), mine.used()};
 }
 
-void WinogradForward::operator()(const Worker& worker) const {
+std::int64_t WinogradForward::tiles_per_image() const { return Tiles(shape).per_image(); }
+
+void WinogradForward::prepare(const Worker& worker) const {
+  ArenaCutter cut(worker.scratch<void>());
+  transform_weights(*this, worker, Buffers(shape, cut));
+}
+
+void WinogradForward::compute(const Worker& worker, Range range, Images<const float> from, Images<float> to) const {
   const ConvShape& s = shape;
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
-  transform_weights(*this, worker, buffers);
-  worker.barrier();
   std::fill(buffers.zeros, buffers.zeros + buffers.width_in, 0.f);
   const Tiles tiles(s);
-  const Range mine = share(tiles.count, worker.rank, worker.size);
-  for (std::int64_t first = mine.begin; first < mine.end; first += buffers.block) {
-    const std::int64_t count = std::min(buffers.block, mine.end - first);
-    for (std::int64_t t = 0; t < count; ++t) {
-      const Tiles::Place place = tiles.place(first + t);
-      const float* image = x + place.image * s.h * s.w * s.c;
-      const Window<kIn, const float> window(image, s.h, s.w, s.c, place.i - s.top, place.j - s.left, buffers.zeros);
+  for_blocks(s, range, [&](Range block) {
+    for (std::int64_t t = 0; t < block.size(); ++t) {
+      const Tiles::Place place = tiles.place(block.begin + t);
+      const Window<kIn, const float> window(from[place.image], s.h, s.w, s.c, place.i - s.top, place.j - s.left,
+                                            buffers.zeros);
       transform_pixels<Input>(window, s.c, buffers.in + t * buffers.width_in, buffers.plane_in);
     }
-    multiply(s, worker.shared<float>(), count, buffers);
-    for (std::int64_t t = 0; t < count; ++t)
-      finish_tile(*this, tiles.place(first + t), buffers.out + t * buffers.width_out, buffers);
-  }
+    multiply(s, worker.shared<float>(), block.size(), buffers);
+    for (std::int64_t t = 0; t < block.size(); ++t)
+      finish_tile(*this, tiles.place(block.begin + t), to, buffers.out + t * buffers.width_out, buffers);
+  });
+}
+
+void WinogradForward::operator()(const Worker& worker) const {
+  prepare(worker);
+  worker.barrier();
+  compute(worker, share(Tiles(shape).count, worker.rank, worker.size), {x, shape.h * shape.w * shape.c},
+          {y, shape.pixels() * shape.f});
 }
 
 }  // namespace fnn::cpu

@@ -17,6 +17,7 @@ inline std::int64_t plane(std::int64_t floats) { return (((floats + 15) / 16) | 
 // The tiles of 4x4 outputs that cover the images, numbered row by row.
 struct Tiles {
   std::int64_t rows, columns, count;
+  std::int64_t per_image() const { return rows * columns; }
   explicit Tiles(const ConvShape& s)
       : rows((s.oh + kOut - 1) / kOut), columns((s.ow + kOut - 1) / kOut), count(s.n * rows * columns) {}
 
@@ -29,12 +30,18 @@ struct Tiles {
 };
 
 // Tiles to take through all steps at once: as many as keep their transforms in the second-level cache, but enough that
-// the weights are read rarely; whole register tiles.
-inline std::int64_t block_size(const ConvShape& s, std::int64_t tiles) {
+// the weights are read rarely.
+inline std::int64_t block_size(const ConvShape& s) {
   constexpr std::int64_t kCachedFloats = 96 * 1024;
-  const std::int64_t fit = kCachedFloats / (kPoints * (whole_vectors(s.c) + whole_vectors(s.f))) / kMaxTileRows;
-  const std::int64_t steps = std::clamp<std::int64_t>(fit, (27 + kMaxTileRows) / kMaxTileRows, 8);
-  return std::min(steps * kMaxTileRows, tiles);
+  return std::clamp<std::int64_t>(kCachedFloats / (kPoints * (whole_vectors(s.c) + whole_vectors(s.f))), 32, 112);
+}
+
+// Cuts tiles into blocks of equal size, and calls visit(block) for each.
+template <class Visit>
+void for_blocks(const ConvShape& s, Range tiles, const Visit& visit) {
+  const std::int64_t blocks = (tiles.size() + block_size(s) - 1) / block_size(s);
+  for (std::int64_t b = 0; b < blocks; ++b)
+    visit(Range{tiles.begin + tiles.size() * b / blocks, tiles.begin + tiles.size() * (b + 1) / blocks});
 }
 
 // The pixels of a kSide x kSide window whose first one is (i0, j0) of the image; `outside` stands for those beyond it.

@@ -19,7 +19,7 @@ struct Buffers {
   float* zeros;  // a pixel beyond the image
 
   Buffers(const ConvShape& s, ArenaCutter& cut)
-      : block(block_size(s, Tiles(s).count)),
+      : block(block_size(s)),
         width_in(whole_vectors(s.c)),
         width_out(whole_vectors(s.f)),
         plane_in(plane(block * width_in)),
@@ -62,29 +62,6 @@ void multiply(const ConvShape& s, std::int64_t tiles, bool accumulate, const Buf
   }
 }
 
-// dw (+)= G^T (sum of the parts, in order) G, for this worker's channels.
-void finish(const WinogradWeightGradient& k, const Worker& worker, int parts) {
-  const ConvShape& s = k.shape;
-  const std::int64_t width = whole_vectors(s.f), point = point_floats(s);
-  const Range mine = share(s.c, worker.rank, worker.size);
-  for (std::int64_t c = mine.begin; c < mine.end; ++c) {
-    for_lanes(0, s.f, [&](std::int64_t f, auto lanes) {
-      const float* from = worker.shared<float>() + c * width + f;
-      transform<WeightAdjoint>(
-          [&](int i, int j) {
-            const float* at = from + (i * kIn + j) * point;
-            Vec sum = load(at);
-            for (int part = 1; part < parts; ++part) sum += load(at + part * kPoints * point);
-            return sum;
-          },
-          [&](int i, int j, Vec value) {
-            float* to = k.dw + ((i * kTaps + j) * s.c + c) * s.f + f;
-            store(to, k.accumulate ? load(to, lanes) + value : value, lanes);
-          });
-    });
-  }
-}
-
 }  // namespace
 
 bool WinogradWeightGradient::wins(const ConvShape& shape, int threads) {
@@ -99,29 +76,50 @@ Scratch WinogradWeightGradient::scratch(int threads) const {
   return {static_cast<std::size_t>(threads * kPoints * point_floats(shape)) * sizeof(float), mine.used()};
 }
 
-void WinogradWeightGradient::operator()(const Worker& worker) const {
+std::int64_t WinogradWeightGradient::tiles_per_image() const { return Tiles(shape).per_image(); }
+
+void WinogradWeightGradient::add(const Worker& worker, Range range, Images<const float> from, bool first) const {
   const ConvShape& s = shape;
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
   std::fill(buffers.zeros, buffers.zeros + std::max(buffers.width_in, buffers.width_out), 0.f);
   const Tiles tiles(s);
-  const Range mine = share(tiles.count, worker.rank, worker.size);
   float* part = worker.shared<float>() + worker.rank * kPoints * point_floats(s);
-  for (std::int64_t first = mine.begin; first < mine.end; first += buffers.block) {
-    const std::int64_t count = std::min(buffers.block, mine.end - first);
-    for (std::int64_t t = 0; t < count; ++t) {
-      const Tiles::Place place = tiles.place(first + t);
-      const float* image = x + place.image * s.h * s.w * s.c;
-      const Window<kIn, const float> in(image, s.h, s.w, s.c, place.i - s.top, place.j - s.left, buffers.zeros);
+  for_blocks(s, range, [&](Range block) {
+    for (std::int64_t t = 0; t < block.size(); ++t) {
+      const Tiles::Place place = tiles.place(block.begin + t);
+      const Window<kIn, const float> in(x + place.image * s.h * s.w * s.c, s.h, s.w, s.c, place.i - s.top,
+                                        place.j - s.left, buffers.zeros);
       transform_pixels<Input>(in, s.c, buffers.in + t * buffers.width_in, buffers.plane_in);
-      const float* gradient = dz + place.image * s.pixels() * s.f;
-      const Window<kOut, const float> out(gradient, s.oh, s.ow, s.f, place.i, place.j, buffers.zeros);
+      const Window<kOut, const float> out(from[place.image], s.oh, s.ow, s.f, place.i, place.j, buffers.zeros);
       transform_pixels<OutputAdjoint>(out, s.f, buffers.out + t * buffers.width_out, buffers.plane_out);
     }
-    multiply(s, count, first > mine.begin, buffers, part);
+    multiply(s, block.size(), !first || block.begin > range.begin, buffers, part);
+  });
+  if (first && range.size() == 0) std::fill(part, part + kPoints * point_floats(s), 0.f);
+}
+
+// dw (+)= G^T (sum of the parts, in order) G, for this worker's channels.
+void WinogradWeightGradient::finish(const Worker& worker) const {
+  const ConvShape& s = shape;
+  const std::int64_t width = whole_vectors(s.f), point = point_floats(s);
+  const Range mine = share(s.c, worker.rank, worker.size);
+  for (std::int64_t c = mine.begin; c < mine.end; ++c) {
+    for_lanes(0, s.f, [&](std::int64_t f, auto lanes) {
+      const float* from = worker.shared<float>() + c * width + f;
+      transform<WeightAdjoint>(
+          [&](int i, int j) {
+            const float* at = from + (i * kIn + j) * point;
+            Vec sum = load(at);
+            for (int part = 1; part < worker.size; ++part) sum += load(at + part * kPoints * point);
+            return sum;
+          },
+          [&](int i, int j, Vec value) {
+            float* to = dw + ((i * kTaps + j) * s.c + c) * s.f + f;
+            store(to, accumulate ? load(to, lanes) + value : value, lanes);
+          });
+    });
   }
-  worker.barrier();
-  finish(*this, worker, worker.size);
 }
 
 }  // namespace fnn::cpu
