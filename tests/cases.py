@@ -8,7 +8,17 @@ from itertools import cycle, product
 
 import numpy as np
 from case import Case
-from makers import activation, conv2d, dense, depthwise_conv2d, gemm, global_pooling, pooling, softmax
+from makers import (
+    activation,
+    conv2d,
+    conv2d_max_pool2d,
+    dense,
+    depthwise_conv2d,
+    gemm,
+    global_pooling,
+    pooling,
+    softmax,
+)
 from references.activations import ACTIVATIONS
 from training_makers import dropout, first_nonfinite, gather, loss, metric, optimizer, penalty
 
@@ -96,6 +106,22 @@ CONV = [
     conv2d(128, 28, 28, 32, 64, (3, 3), in_place=True, bench=True),
     conv2d(128, 14, 14, 256, 64, (1, 1), in_place=True, bench=True),
     conv2d(64, 28, 28, 32, 64, (3, 3), strides=(2, 2), in_place=True, bench=True),
+]
+
+CONV_POOL = [
+    conv2d_max_pool2d(0, 6, 6, 3, 4),
+    conv2d_max_pool2d(1, 6, 6, 3, 4, activation="linear"),
+    conv2d_max_pool2d(2, 8, 9, 3, 5, window=(3, 2)),
+    conv2d_max_pool2d(7, 9, 10, 3, 17, bias=False, accumulate=True),
+    conv2d_max_pool2d(3, 9, 8, 5, 33, padding="valid", pool=(3, 3), pool_padding="same", index=None),  # windows overlap
+    conv2d_max_pool2d(2, 11, 9, 6, 8, window=(5, 3), strides=(2, 1), groups=2, pool=(3, 2), pool_strides=(4, 3)),
+    conv2d_max_pool2d(2, 40, 40, 3, 8, dilations=(2, 1), pool=(17, 17), pool_strides=(3, 4), index=np.uint16),
+    conv2d_max_pool2d(3, 7, 8, 20, 12, window=(1, 1)),
+    conv2d_max_pool2d(5, 14, 14, 32, 48),
+    conv2d_max_pool2d(3, 15, 13, 33, 40, activation="linear", padding=(2, 1, 0, 1), accumulate=True),
+    *[conv2d_max_pool2d(4, 8, 8, 16, 16, want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "db")]],
+    conv2d_max_pool2d(128, 28, 28, 1, 32, bench=True),
+    conv2d_max_pool2d(128, 14, 14, 32, 64, tolerance="winograd", bench=True),
 ]
 
 DEPTHWISE = [
@@ -237,5 +263,7 @@ def _flat(rows):
     return [case for row in rows for case in (row if isinstance(row, list) else [row])]
 
 
-CASES: list[Case] = _flat([*GEMM, *DENSE, *CONV, *DEPTHWISE, *POOLING, *ELEMENTWISE, *LOSSES, *METRICS, *OPTIMIZERS])
+CASES: list[Case] = _flat(
+    [*GEMM, *DENSE, *CONV, *CONV_POOL, *DEPTHWISE, *POOLING, *ELEMENTWISE, *LOSSES, *METRICS, *OPTIMIZERS]
+)
 BENCH: list[Case] = [case for case in CASES if case.bench]

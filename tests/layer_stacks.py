@@ -17,6 +17,7 @@ LAYERS = {
     "conv-groups": lambda: [layers.Conv2D(6, 2, groups=2, dilation_rate=2, activation="silu")],
     "depthwise": lambda: [layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")],
     "max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(2)],
+    "relu-max-pool": lambda: [layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(2)],
     "overlapping-max-pool": lambda: [layers.Conv2D(4, 1), layers.MaxPooling2D(3, strides=2, padding="same")],
     "average-pool": lambda: [layers.Conv2D(4, 1), layers.AveragePooling2D(2, padding="same")],
     "global-average-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalAveragePooling2D()],

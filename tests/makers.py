@@ -93,7 +93,8 @@ def layer(family, sizes, shapes, options, flops, bench=False, bias=True, keep_z=
         Case(f"{family}_forward", forward_name, forward, ("y", "z") if keep_z else ("y",), tolerance, options,
              bench=bench, flops=flops),
         Case(f"{family}_backward", backward_name, backward, ("dz", *want), tolerance,
-             {**options, "accumulate": accumulate}, {"dz": "dy"} if in_place else {}, bench=bench, flops=flops * products),
+             {**options, "accumulate": accumulate}, {"dz": "dy"} if in_place else {}, bench=bench,
+             flops=flops * products),
     ]  # fmt: skip
     return rows if len(want) == 3 else rows[1:]
 
@@ -136,6 +137,53 @@ def depthwise_conv2d(n, h, w, c, multiplier, window, strides=(1, 1), padding="sa
     return layer(
         "depthwise_conv2d", sizes, shapes, options, 2 * int(np.prod(shapes["y"])) * window[0] * window[1], **variant
     )
+
+
+def conv2d_max_pool2d(n, h, w, c, filters, window=(3, 3), strides=(1, 1), padding="same", dilations=(1, 1), groups=1,
+                      activation="relu", pool=(2, 2), pool_strides=(2, 2), pool_padding="valid", index=np.uint8,
+                      bias=True, accumulate=False, want=("dw", "db", "dx"), tolerance="sum", bench=False):  # fmt: skip
+    """The two rows of a convolution whose output is pooled."""
+    pads, output = _geometry((h, w), window, strides, padding, dilations)
+    pool_pads, pooled = _geometry(output, pool, pool_strides, pool_padding, (1, 1))
+    x, kernel, y = (n, h, w, c), (*window, c // groups, filters), (n, *pooled, filters)
+    options = {"strides": strides, "padding": pads, "dilations": dilations, "groups": groups, "activation": activation}
+    options |= {"window": pool, "pool_strides": pool_strides, "pool_padding": pool_pads}
+    size = np.float32(np.prod(kernel[:-1]) ** -0.5)
+
+    def forward(rng):
+        return {
+            "x": normal(rng, *x),
+            "w": size * normal(rng, *kernel),
+            "b": normal(rng, filters) if bias else None,
+            "y": blank(*y),
+            "index": index and blank(*y, dtype=index),
+        }
+
+    def backward(rng):
+        images = rng.standard_normal((n, *output, filters))
+        place = {"window": pool, "strides": pool_strides, "padding": pool_pads}
+        winners = references.max_pool2d_forward(images, None, None, **place)
+        grads = {"dw": kernel, "db": (filters,), "dx": x}
+        for name, shape in grads.items():
+            grads[name] = None if name not in want else normal(rng, *shape) if accumulate else blank(*shape)
+        return {
+            "x": normal(rng, *x),
+            "w": normal(rng, *kernel),
+            "y": np.maximum(winners["y"] - 0.5, 0).astype(np.float32),
+            "index": winners["index"].astype(index or np.uint8),
+            "dy": normal(rng, *y),
+            **grads,
+        }
+
+    name = label(*x, *kernel, bias=bias, index=np.dtype(index).name if index else "none", **options)
+    work = 2 * n * int(np.prod(output)) * int(np.prod(kernel))
+    written = ("y", "index") if index else ("y",)
+    rows = [
+        Case("conv2d_max_pool2d_forward", name, forward, written, tolerance, options, bench=bench, flops=work),
+        Case("conv2d_max_pool2d_backward", label(name, want=want, accumulate=accumulate), backward, want, tolerance,
+             {**options, "accumulate": accumulate}, bench=bench, flops=2 * work),
+    ]  # fmt: skip
+    return rows if len(want) == 3 else rows[1:]
 
 
 def pooling(n, h, w, c, window, strides, padding="valid", index=np.uint8, ties=False, bench=False):

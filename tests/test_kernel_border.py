@@ -11,8 +11,8 @@ from fastnn import _backend
 
 KERNELS = _backend.load_level(_backend.isa_levels()[-1])
 OPTIONAL = {"bias", "b", "z", "dw", "db", "weights", "dlogits", "dprobs", "dpred"}
-OPTIONAL_HERE = {(f"{layer}_backward", "dx") for layer in ("dense", "conv2d", "depthwise_conv2d")}
-OPTIONAL_HERE |= {("max_pool2d_forward", "index"), ("global_max_pool_forward", "index")}
+OPTIONAL_HERE = {(f"{layer}_backward", "dx") for layer in ("dense", "conv2d", "conv2d_max_pool2d", "depthwise_conv2d")}
+OPTIONAL_HERE |= {(f"{kind}_forward", "index") for kind in ("max_pool2d", "global_max_pool", "conv2d_max_pool2d")}
 ANY_SHAPE = {("first_nonfinite", "x"), ("regularization_penalty", "param")}
 ANY_LENGTH = {("gather_rows", "x")}
 ANY_WIDTH = {("top_k_matches", "pred"), ("sparse_categorical_matches", "pred")}
@@ -138,6 +138,8 @@ REFUSED_NUMBERS = [
     ],
     *[(f"{layer}2d_{way}", {"dilations": (1, 0)}, "dilations", "at least 1")
       for layer in ("conv", "depthwise_conv") for way in ("forward", "backward")],
+    *[(f"conv2d_max_pool2d_{way}", {"activation": 5}, "activation", "linear or relu")
+      for way in ("forward", "backward")],
     *[(f"conv2d_{way}", {"groups": groups}, "groups", "divisor")
       for way in ("forward", "backward") for groups in (0, 5)],
     *[(f"{kind}_pool2d_{way}", {"window": window}, "window", "at")

@@ -18,6 +18,10 @@ struct Scratch {
   std::size_t shared = 0;
   std::size_t per_thread = 0;
 };
+// Enough for either of two.
+inline Scratch enough_for(const Scratch& a, const Scratch& b) {
+  return {std::max(a.shared, b.shared), std::max(a.per_thread, b.per_thread)};
+}
 
 // What a kernel sees of the team: who am I, how many are we, and a barrier.
 class Worker {

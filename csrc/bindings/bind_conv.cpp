@@ -1,92 +1,18 @@
 // conv2d_forward, conv2d_backward, depthwise_conv2d_forward, depthwise_conv2d_backward.
-#include <pybind11/stl.h>
-
-#include <array>
-
 #include "bindings/activation_argument.h"
 #include "bindings/launch.h"
+#include "bindings/window_arguments.h"
 #include "cpu/conv.h"
 #include "cpu/depthwise.h"
 
 namespace fnn::bindings {
 namespace {
 
-using Pair = std::array<std::int64_t, 2>;
-using Quad = std::array<std::int64_t, 4>;
-
-struct Window {
-  Pair strides;
-  Quad padding;  // top, bottom, left, right
-  Pair dilations;
-};
-
-void check_window(const Border& border, const Window& window) {
-  for (std::int64_t stride : window.strides)
-    if (stride < 1) border.fail("strides", "at least 1", std::to_string(stride));
-  for (std::int64_t pad : window.padding)
-    if (pad < 0) border.fail("padding", "at least 0", std::to_string(pad));
-  for (std::int64_t dilation : window.dilations)
-    if (dilation < 1) border.fail("dilations", "at least 1", std::to_string(dilation));
-}
-
-// Length of the output along an axis; 0 when the kernel does not fit.
-std::int64_t output_size(std::int64_t size, std::int64_t kernel, std::int64_t stride, std::int64_t before,
-                         std::int64_t after, std::int64_t dilation) {
-  const std::int64_t room = size + before + after - (kernel - 1) * dilation - 1;
-  return room < 0 ? 0 : room / stride + 1;
-}
-
-cpu::ConvShape shape_of(const RawArray& x, const RawArray& w, std::int64_t filters, std::int64_t groups,
-                        const Window& window) {
-  const auto [sh, sw] = window.strides;
-  const auto [top, bottom, left, right] = window.padding;
-  const auto [dh, dw] = window.dilations;
-  return {x.shape[0],
-          x.shape[1],
-          x.shape[2],
-          x.shape[3],
-          w.shape[0],
-          w.shape[1],
-          filters,
-          output_size(x.shape[1], w.shape[0], sh, top, bottom, dh),
-          output_size(x.shape[2], w.shape[1], sw, left, right, dw),
-          sh,
-          sw,
-          top,
-          left,
-          dh,
-          dw,
-          groups};
-}
-
-struct Arrays {
-  Array<const float> x, w;
-  cpu::ConvShape shape;
-};
-
-// x, w and the geometry of a convolution; depthwise: w is [kh, kw, c, mult], else [kh, kw, c/groups, f].
-Arrays operands(Border& border, py::handle x, py::handle w, std::int64_t groups, bool depthwise, const Window& window) {
-  Arrays arrays;
-  arrays.x = border.in<float>("x", x, {kAny, kAny, kAny, kAny});
-  const std::int64_t channels = arrays.x.shape[3];
-  check_window(border, window);
-  if (depthwise) groups = channels;
-  if (groups < 1 || channels % groups != 0)
-    border.fail("groups", "a divisor of x's channels, " + std::to_string(channels), std::to_string(groups));
-  arrays.w = border.in<float>("w", w, {kAny, kAny, depthwise ? channels : channels / groups, kAny});
-  if (arrays.w.shape[0] < 1 || arrays.w.shape[1] < 1) border.fail("w", "a kernel of at least 1 x 1", "an empty one");
-  const std::int64_t filters = depthwise ? channels * arrays.w.shape[3] : arrays.w.shape[3];
-  if (filters % groups != 0)
-    border.fail("w", "filters that are a multiple of groups, " + std::to_string(groups), std::to_string(filters));
-  arrays.shape = shape_of(arrays.x, arrays.w, filters, groups, window);
-  return arrays;
-}
-
 template <class Kernel>
 void forward(const char* name, bool depthwise, py::handle x, py::handle w, py::handle b, py::handle y, py::handle z,
-             const Window& window, std::int64_t groups, int activation, float alpha) {
+             const ConvWindow& window, std::int64_t groups, int activation, float alpha) {
   Border border(name);
-  const Arrays arrays = operands(border, x, w, groups, depthwise, window);
+  const ConvOperands arrays = conv_operands(border, x, w, groups, depthwise, window);
   const cpu::ConvShape& s = arrays.shape;
   const auto bias = optional_in<float>(border, "b", b, {s.f});
   const auto output = border.out<float>("y", y, {s.n, s.oh, s.ow, s.f});
@@ -99,10 +25,10 @@ void forward(const char* name, bool depthwise, py::handle x, py::handle w, py::h
 
 template <class Kernel>
 void backward(const char* name, bool depthwise, py::handle x, py::handle w, py::handle saved, py::handle dy,
-              py::handle dz, py::handle dw, py::handle db, py::handle dx, const Window& window, std::int64_t groups,
+              py::handle dz, py::handle dw, py::handle db, py::handle dx, const ConvWindow& window, std::int64_t groups,
               int activation, float alpha, bool accumulate) {
   Border border(name);
-  const Arrays arrays = operands(border, x, w, groups, depthwise, window);
+  const ConvOperands arrays = conv_operands(border, x, w, groups, depthwise, window);
   const cpu::ConvShape& s = arrays.shape;
   const Activation kind = activation_argument(border, activation, alpha);
   const auto values = saved_argument(border, saved, kind, {s.n, s.oh, s.ow, s.f});

@@ -1,69 +1,17 @@
 // max_pool2d_*, average_pool2d_*, global_average_pool_*, global_max_pool_*
-#include <pybind11/stl.h>
-
-#include <array>
-
-#include "bindings/convert.h"
 #include "bindings/launch.h"
+#include "bindings/window_arguments.h"
 #include "cpu/global_pool.h"
 #include "cpu/pool.h"
 
 namespace fnn::bindings {
 namespace {
 
-using Pair = std::array<std::int64_t, 2>;     // height, width
-using Padding = std::array<std::int64_t, 4>;  // top, bottom, left, right
-
-template <std::size_t kSize>
-std::string text(const std::array<std::int64_t, kSize>& values) {
-  std::string result = "(";
-  for (std::size_t i = 0; i < kSize; ++i) result += (i > 0 ? ", " : "") + std::to_string(values[i]);
-  return result + ")";
-}
-
-// The pooling of images of x's shape, with windows that each hold at least one pixel and fit the padded image.
-cpu::Pooling pooling(const Border& border, const char* x_name, const RawArray& x, const Pair& window,
-                     const Pair& strides, const Padding& padding) {
-  constexpr std::int64_t kMost = INT32_MAX;
-  cpu::Pooling s{x.shape[0], x.shape[3], {}, {}};
-  for (int axis = 0; axis < 2; ++axis) {
-    const std::int64_t size = x.shape[1 + axis], before = padding[2 * axis], after = padding[2 * axis + 1];
-    const std::int64_t side = window[axis], stride = strides[axis];
-    if (side < 1 || side > kMost) border.fail("window", "two integers of at least 1", text(window));
-    if (stride < 1 || stride > kMost) border.fail("strides", "two integers of at least 1", text(strides));
-    if (before < 0 || after < 0 || before >= side || after >= side) {
-      border.fail("padding", "at least 0 and less than the window " + text(window), text(padding));
-    }
-    if (size < 1) border.fail(x_name, "images of at least one pixel", text(Pair{x.shape[1], x.shape[2]}));
-    const std::int64_t padded = size + before + after;
-    if (side > padded) border.fail("window", "at most the padded image, " + std::to_string(padded), text(window));
-    (axis == 0 ? s.rows : s.cols) = {size, (padded - side) / stride + 1, side, stride, before};
-  }
-  if (s.area() > kMost) border.fail("window", "of an area below 2^31", text(window));
-  return s;
-}
-
-// What remembers the winners; its dtype follows from the window.
-struct IndexArgument {
-  void* data;
-  int bytes;
-};
-IndexArgument index_argument(Border& border, py::handle index, const cpu::Pooling& s, bool written) {
-  const Shape wanted = {s.images, s.rows.windows, s.cols.windows, s.channels};
-  if (s.area() > 65536) border.fail("index", "None for a window of more than 65536 pixels", "an array");
-  const auto raw = [&](auto type) -> IndexArgument {
-    using Index = decltype(type);
-    if (written) return {border.out<Index>("index", index, wanted).data, sizeof(Index)};
-    return {border.in<Index>("index", index, wanted).data, sizeof(Index)};
-  };
-  return s.area() <= 256 ? raw(std::uint8_t{}) : raw(std::uint16_t{});
-}
-
 void max_pool2d_forward(py::handle x, py::handle y, py::handle index, const Pair& window, const Pair& strides,
-                        const Padding& padding) {
+                        const Quad& padding) {
   Border border("max_pool2d_forward");
   const auto input = border.in<float>("x", x, {kAny, kAny, kAny, kAny});
-  const cpu::Pooling s = pooling(border, "x", input, window, strides, padding);
+  const cpu::Pooling s = pooling_argument(border, "x", image_shape(input), window, strides, padding);
   const auto output = border.out<float>("y", y, {s.images, s.rows.windows, s.cols.windows, s.channels});
   const IndexArgument winners = index.is_none() ? IndexArgument{nullptr, 0} : index_argument(border, index, s, true);
   border.done();
@@ -71,31 +19,30 @@ void max_pool2d_forward(py::handle x, py::handle y, py::handle index, const Pair
 }
 
 void max_pool2d_backward(py::handle dy, py::handle index, py::handle dx, const Pair& window, const Pair& strides,
-                         const Padding& padding) {
+                         const Quad& padding) {
   Border border("max_pool2d_backward");
   const auto grad_x = border.out<float>("dx", dx, {kAny, kAny, kAny, kAny});
-  const cpu::Pooling s = pooling(border, "dx", grad_x, window, strides, padding);
+  const cpu::Pooling s = pooling_argument(border, "dx", image_shape(grad_x), window, strides, padding);
   const auto grad = border.in<float>("dy", dy, {s.images, s.rows.windows, s.cols.windows, s.channels});
   const IndexArgument winners = index_argument(border, index, s, false);
   border.done();
   launch(cpu::MaxPoolBackward{{}, s, grad.ptr(), winners.data, winners.bytes, grad_x.ptr()});
 }
 
-void average_pool2d_forward(py::handle x, py::handle y, const Pair& window, const Pair& strides,
-                            const Padding& padding) {
+void average_pool2d_forward(py::handle x, py::handle y, const Pair& window, const Pair& strides, const Quad& padding) {
   Border border("average_pool2d_forward");
   const auto input = border.in<float>("x", x, {kAny, kAny, kAny, kAny});
-  const cpu::Pooling s = pooling(border, "x", input, window, strides, padding);
+  const cpu::Pooling s = pooling_argument(border, "x", image_shape(input), window, strides, padding);
   const auto output = border.out<float>("y", y, {s.images, s.rows.windows, s.cols.windows, s.channels});
   border.done();
   launch(cpu::AveragePoolForward{{}, s, input.ptr(), output.ptr()});
 }
 
 void average_pool2d_backward(py::handle dy, py::handle dx, const Pair& window, const Pair& strides,
-                             const Padding& padding) {
+                             const Quad& padding) {
   Border border("average_pool2d_backward");
   const auto grad_x = border.out<float>("dx", dx, {kAny, kAny, kAny, kAny});
-  const cpu::Pooling s = pooling(border, "dx", grad_x, window, strides, padding);
+  const cpu::Pooling s = pooling_argument(border, "dx", image_shape(grad_x), window, strides, padding);
   const auto grad = border.in<float>("dy", dy, {s.images, s.rows.windows, s.cols.windows, s.channels});
   border.done();
   launch(cpu::AveragePoolBackward{{}, s, grad.ptr(), grad_x.ptr()});
@@ -104,7 +51,7 @@ void average_pool2d_backward(py::handle dy, py::handle dx, const Pair& window, c
 cpu::GlobalPooling global_pooling(const Border& border, const char* x_name, const RawArray& x) {
   const cpu::GlobalPooling s{x.shape[0], x.shape[1], x.shape[2], x.shape[3]};
   if (s.pixels() < 1 || s.pixels() > INT32_MAX) {
-    border.fail(x_name, "images of 1 to 2^31 - 1 pixels", text(Pair{s.height, s.width}));
+    border.fail(x_name, "images of 1 to 2^31 - 1 pixels", tuple_text(Pair{s.height, s.width}));
   }
   return s;
 }

@@ -7,6 +7,7 @@
 namespace fnn::bindings {
 void bind_activations(py::module_& module);
 void bind_conv(py::module_& module);
+void bind_conv_pool(py::module_& module);
 void bind_dense(py::module_& module);
 void bind_dropout(py::module_& module);
 void bind_gather(py::module_& module);
@@ -38,6 +39,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));
   bind_activations(module);
   bind_conv(module);
+  bind_conv_pool(module);
   bind_dense(module);
   bind_dropout(module);
   bind_gather(module);

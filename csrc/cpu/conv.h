@@ -101,6 +101,7 @@ struct ConvWeightGradient : Kernel {
   // Whether each thread sums the images it is given into a part of its own, in shared scratch. (Else, dw being large,
   // threads share out its rows, and there are no steps.)
   bool in_parts(int threads) const;
+  static constexpr std::int64_t kLargestPart = 256 * 1024;  // floats of dw that are always summed in parts
   void add(const Worker& worker, Range images, Images<const float> from, bool first) const;
   void finish(const Worker& worker) const;  // after a barrier; threads without images have added none, {0, 0}
 };

@@ -1,13 +1,10 @@
-#include <algorithm>
-
 #include "cpu/conv_steps.h"
 
 namespace fnn::cpu {
 
 Scratch ConvBackward::scratch(int threads) const {
   if (ConvSteps::possible(*this, threads)) return ConvSteps(*this).scratch(threads);
-  const Scratch a = weight_gradient().scratch(threads), b = input_gradient().scratch(threads);
-  return {std::max(a.shared, b.shared), std::max(a.per_thread, b.per_thread)};
+  return enough_for(weight_gradient().scratch(threads), input_gradient().scratch(threads));
 }
 
 void ConvBackward::operator()(const Worker& worker) const {

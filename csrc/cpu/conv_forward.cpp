@@ -135,12 +135,12 @@ Gemm as_product(const ConvForward& k) {
 }  // namespace
 
 Scratch ConvForward::scratch(int threads) const {
-  if (shape.is_product()) return as_product(*this).scratch(threads);
   if (winograd_wins(shape)) return as_winograd(*this).scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t packed = needs_packing(shape) ? shape.groups * packed_width(shape) * shape.depth() : 0;
-  return {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
+  const Scratch in_steps = {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
+  return shape.is_product() ? enough_for(in_steps, as_product(*this).scratch(threads)) : in_steps;
 }
 
 void ConvForward::prepare(const Worker& worker) const {

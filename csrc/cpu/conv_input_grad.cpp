@@ -177,12 +177,12 @@ Gemm as_product(const ConvInputGradient& k) {
 }  // namespace
 
 Scratch ConvInputGradient::scratch(int threads) const {
-  if (shape.is_product()) return as_product(*this).scratch(threads);
   if (winograd_wins(input_gradient_shape(shape))) return as_winograd(*this).scratch(threads);
   ArenaCutter mine;
   Buffers(shape, mine);
   const std::int64_t packed = shape.groups * packed_width(shape) * shape.kh * shape.kw * shape.group_f();
-  return {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
+  const Scratch in_steps = {static_cast<std::size_t>(packed) * sizeof(float), mine.used()};
+  return shape.is_product() ? enough_for(in_steps, as_product(*this).scratch(threads)) : in_steps;
 }
 
 void ConvInputGradient::prepare(const Worker& worker) const {

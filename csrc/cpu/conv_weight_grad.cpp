@@ -13,11 +13,9 @@
 namespace fnn::cpu {
 namespace {
 
-// Up to this size of dw each thread sums its own images into a private dw, so that it reads only them; beyond, the
-// threads share out the rows of dw and each reads all images.
-constexpr std::int64_t kPrivateFloats = 256 * 1024;
-
-bool fits_in_parts(const ConvShape& s) { return s.depth() * s.f <= kPrivateFloats; }
+// Larger ones cost too much memory for a part a thread; the threads then share out the rows of dw and each reads all
+// images.
+bool fits_in_parts(const ConvShape& s) { return s.depth() * s.f <= ConvWeightGradient::kLargestPart; }
 
 // One panel that is all of dz can be read where it lies.
 bool packs_dz(const ConvShape& s) { return s.f > 2 * kLanes || s.group_f() % kLanes != 0; }

@@ -52,14 +52,16 @@ class MaxPooling2D(_Pooling2D):
     """
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
-        shape = (x.shape[0], *self.output_shape)  # type: ignore[misc]
-        y = self.buffer("y", shape)
-        index = None
-        if training:
-            index = self.buffer("index", shape, np.uint8 if self.pool_size[0] * self.pool_size[1] <= 256 else np.uint16)
-        self._index = index
-        kernels.max_pool2d_forward(x, y, index, self.pool_size, self.strides, self.amounts)
+        y, self._index = self.outputs(x.shape[0], training)
+        kernels.max_pool2d_forward(x, y, self._index, self.pool_size, self.strides, self.amounts)
         return y
+
+    def outputs(self, n: int, training: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """The buffers for n images: y, and in training the winners' positions in their windows."""
+        shape = (n, *self.output_shape)  # type: ignore[misc]
+        small = self.pool_size[0] * self.pool_size[1] <= 256
+        index = self.buffer("index", shape, np.uint8 if small else np.uint16) if training else None
+        return self.buffer("y", shape), index
 
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx:

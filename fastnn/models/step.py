@@ -8,6 +8,7 @@ import numpy as np
 from fastnn import losses, metrics, random
 from fastnn._backend import kernels, zeros
 from fastnn.models.batches import Batch, Targets
+from fastnn.models.fusion import fuse
 
 
 class Step:
@@ -45,8 +46,9 @@ class Step:
             for metric, slot, use in zip(metric_list, self.targets.slots, weighted)
         ]
         self._step = model.optimizer.step
-        self._forwards = [layer.forward for layer in layers]
-        self._backwards = _backward_calls(layers)
+        steps = fuse(layers)
+        self._forwards = [step.forward for step, _ in steps]
+        self._backwards = _backward_calls(steps)
         self.uncaptured = _uncaptured(layers, loss, metric_list)
         self._penalties = [
             (p, p.regularizer.l1, p.regularizer.l2) for p in model.trainable_parameters if p.regularizer is not None
@@ -128,12 +130,12 @@ class Step:
             accumulate(targets[slot], pred, weights if weighted else None)
 
 
-def _backward_calls(layers: list[Any]) -> list[tuple[Any, bool]]:
-    """(backward, need_dx) from the last layer to the first that is trained; below that nothing is wanted."""
-    trained = [i for i, layer in enumerate(layers) if layer.trainable_parameters]
+def _backward_calls(steps: list[tuple[Any, list[Any]]]) -> list[tuple[Any, bool]]:
+    """(backward, need_dx) from the last step to the first that is trained; below that nothing is wanted."""
+    trained = [i for i, (_, layers) in enumerate(steps) if any(layer.trainable_parameters for layer in layers)]
     if not trained:
         return []
-    return [(layers[i].backward, i > trained[0]) for i in range(len(layers) - 1, trained[0] - 1, -1)]
+    return [(steps[i][0].backward, i > trained[0]) for i in range(len(steps) - 1, trained[0] - 1, -1)]
 
 
 def _uncaptured(layers: list[Any], loss: losses.Loss, metric_list: list[metrics.Metric]) -> list[str]:
