@@ -8,6 +8,8 @@ from fastnn._backend import get_num_threads, kernels
 from fastnn.layers import Conv2D, MaxPooling2D
 from fastnn.layers.base import Layer
 
+Steps = list[tuple[Any, list[Any]]]  # (what has forward and backward, the layers that it stands for)
+
 _LINEAR, _RELU = kernels.ACTIVATIONS["linear"], kernels.ACTIVATIONS["relu"]
 
 
@@ -68,9 +70,9 @@ class ConvPool:
         return dx
 
 
-def fuse(layers: list[Any]) -> list[tuple[Any, list[Any]]]:
-    """The steps that a pass goes through, in order: (what has forward and backward, the layers that it stands for)."""
-    steps: list[tuple[Any, list[Any]]] = []
+def fuse(layers: list[Any]) -> Steps:
+    """The steps that a pass goes through, in order."""
+    steps: Steps = []
     i = 0
     while i < len(layers):
         if i + 1 < len(layers) and ConvPool.fits(layers[i], layers[i + 1]):

@@ -12,6 +12,7 @@ from fastnn.layers import ActivatedLayer, InputLayer, Layer, Parameter
 from fastnn.layers.base import Shape, check_shape, copy_weights
 from fastnn.models import saving, summary
 from fastnn.models.flat import FlatParameters
+from fastnn.models.fusion import Steps, fuse
 from fastnn.models.training import Trainer
 
 
@@ -37,6 +38,7 @@ class Sequential(Trainer):
         self.name = name or "sequential"
         self._freeze = not trainable
         self.layers: list[Layer] = []
+        self._steps: Steps | None = None
         self.built = False
         self._sample_shape: Shape | None = None
         self._flat: FlatParameters | None = None
@@ -113,6 +115,7 @@ class Sequential(Trainer):
             assert shape is not None
             layer.ensure_built(shape)
             shape = layer.output_shape
+        self._steps = None
         self.built = True
 
     def _flatten(self) -> FlatParameters:
@@ -230,12 +233,20 @@ class Sequential(Trainer):
             model.add(layer_module.deserialize(layer, custom_objects))
         return model
 
+    @property
+    def steps(self) -> Steps:
+        """What a pass goes through: layers, or several that run as one; see ``fusion.fuse``."""
+        steps = self._steps
+        if steps is None or [layer for _, layers in steps for layer in layers] != self.layers:
+            steps = self._steps = fuse(self.layers)
+        return steps
+
     def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
         """Outputs for one batch in the last layer's buffer: float32, C-contiguous x only; no check, no copy."""
         if isinstance(self.layers[-1], ActivatedLayer):
             self.layers[-1].emit_logits = False  # a step that was interrupted may have left it set
-        for layer in self.layers:
-            x = layer.forward(x, training)
+        for step, _ in self.steps:
+            x = step.forward(x, training)
         return x
 
     def __call__(self, x: Any, training: bool = False) -> np.ndarray:

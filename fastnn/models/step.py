@@ -8,7 +8,6 @@ import numpy as np
 from fastnn import losses, metrics, random
 from fastnn._backend import kernels, zeros
 from fastnn.models.batches import Batch, Targets
-from fastnn.models.fusion import fuse
 
 
 class Step:
@@ -46,9 +45,8 @@ class Step:
             for metric, slot, use in zip(metric_list, self.targets.slots, weighted)
         ]
         self._step = model.optimizer.step
-        steps = fuse(layers)
-        self._forwards = [step.forward for step, _ in steps]
-        self._backwards = _backward_calls(steps)
+        self._forwards = [step.forward for step, _ in model.steps]
+        self._backwards = _backward_calls(model.steps)
         self.uncaptured = _uncaptured(layers, loss, metric_list)
         self._penalties = [
             (p, p.regularizer.l1, p.regularizer.l2) for p in model.trainable_parameters if p.regularizer is not None
