@@ -114,11 +114,13 @@ def test_buffers_stay_and_small_batches_use_their_beginning(make, shape):
         return y, layer.backward(dy[:n].copy(), True, False)
 
     run(N)
-    bases = dict(layer._bases)
+    kept = layer._buffers._bases, layer.gradients._buffers._bases
+    before = [dict(bases) for bases in kept]
     for n in (N, 1, 2, N):
         y, _ = run(n)
         assert len(y) == n
-    assert layer._bases.keys() == bases.keys() and all(layer._bases[name] is bases[name] for name in bases)
+    for now, then in zip(kept, before):
+        assert now.keys() == then.keys() and all(now[name] is then[name] for name in then)
 
 
 @pytest.mark.parametrize("make, shape", SMOOTH + KINKED)

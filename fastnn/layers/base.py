@@ -16,6 +16,7 @@ import numpy as np
 from fastnn import activations, initializers, random, regularizers
 from fastnn._backend import empty, kernels, zeros
 from fastnn._check import fail
+from fastnn.layers.buffers import Buffers, GradientBuffers
 
 Shape = tuple[int, ...]
 
@@ -89,8 +90,7 @@ class Layer:
         self.built = False
         self.parameters: list[Parameter] = []
         self.stream = 0
-        self._bases: dict[str, np.ndarray] = {}
-        self._views: dict[tuple[str, Shape], np.ndarray] = {}
+        self._buffers, self.gradients = Buffers(), GradientBuffers()
 
     def rename(self, name: str) -> None:
         """Another name, for the layer and in front of its parameters' names."""
@@ -138,7 +138,7 @@ class Layer:
             accumulate: add to the parameters' ``grad`` instead of replacing it.
 
         Returns:
-            dx, float32[n, *input_shape] in a buffer of the layer's, or None.
+            dx, float32[n, *input_shape], or None; what it lies in is used again by the layers below.
         """
         raise NotImplementedError
 
@@ -151,18 +151,11 @@ class Layer:
 
     def buffer(self, name: str, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
         """An array of this shape whose memory stays; its content is whatever was last written there."""
-        view = self._views.get((name, shape))
-        return self._new_view(name, shape, dtype) if view is None else view
+        return self._buffers.get(name, shape, dtype)
 
-    def _new_view(self, name: str, shape: Shape, dtype: Any) -> np.ndarray:
-        size = math.prod(shape)
-        base = self._bases.get(name)
-        if base is None or base.size < size:
-            self._bases[name] = base = empty((size,), dtype)
-            for key in [key for key in self._views if key[0] == name]:
-                del self._views[key]
-        view = self._views[name, shape] = base[:size].reshape(shape)
-        return view
+    def gradient_buffer(self, shape: Shape, dy: np.ndarray) -> np.ndarray:
+        """Where ``backward`` may leave dx: memory that all layers of the model share in turn, apart from dy's."""
+        return self.gradients.take(shape, dy)
 
     @property
     def trainable_parameters(self) -> list[Parameter]:

@@ -147,7 +147,7 @@ class Conv2D(_Convolution):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         x, kernel, bias = self._x, self.kernel, self.bias
         dy, saved, activation = self._begin_backward(dy)
-        dx = self.buffer("dx", x.shape) if need_dx else None
+        dx = self.gradient_buffer(x.shape, dy) if need_dx else None
         kernels.conv2d_backward(
             x, kernel.value, saved, dy, dy, kernel.grad, None if bias is None else bias.grad, dx,
             self.strides, self.amounts, self.dilation_rate, self.groups, activation, self.rule.alpha, accumulate,
@@ -221,7 +221,7 @@ class DepthwiseConv2D(_Convolution):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         x, kernel, bias = self._x, self.kernel, self.bias
         dy, saved, activation = self._begin_backward(dy)
-        dx = self.buffer("dx", x.shape) if need_dx else None
+        dx = self.gradient_buffer(x.shape, dy) if need_dx else None
         kernels.depthwise_conv2d_backward(
             x, kernel.value, saved, dy, dy, kernel.grad, None if bias is None else bias.grad, dx,
             self.strides, self.amounts, self.dilation_rate, activation, self.rule.alpha, accumulate,

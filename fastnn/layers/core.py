@@ -109,7 +109,7 @@ class Dense(ActivatedLayer):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         x, kernel, bias = self._x, self.kernel, self.bias
         dy2, saved, activation = self._begin_backward(as_rows(dy))
-        dx = self.buffer("dx", x.shape) if need_dx else None
+        dx = self.gradient_buffer(x.shape, dy) if need_dx else None
         db = None if bias is None else bias.grad
         kernels.dense_backward(
             x, kernel.value, saved, dy2, dy2, kernel.grad, db, dx, activation, self.rule.alpha, accumulate
@@ -278,7 +278,7 @@ class Dropout(Layer):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx or not self.rate:
             return dy if need_dx else None
-        dx = self.buffer("dx", dy.shape)
+        dx = self.gradient_buffer(dy.shape, dy)
         kernels.dropout(dy, dx, self.rate, self.random_state, self.stream)
         return dx
 

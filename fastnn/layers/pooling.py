@@ -66,7 +66,7 @@ class MaxPooling2D(_Pooling2D):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx:
             return None
-        dx = self.buffer("dx", (dy.shape[0], *self.input_shape))  # type: ignore[misc]
+        dx = self.gradient_buffer((dy.shape[0], *self.input_shape), dy)  # type: ignore[misc]
         kernels.max_pool2d_backward(dy, self._index, dx, self.pool_size, self.strides, self.amounts)
         return dx
 
@@ -87,7 +87,7 @@ class AveragePooling2D(_Pooling2D):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx:
             return None
-        dx = self.buffer("dx", (dy.shape[0], *self.input_shape))  # type: ignore[misc]
+        dx = self.gradient_buffer((dy.shape[0], *self.input_shape), dy)  # type: ignore[misc]
         kernels.average_pool2d_backward(dy, dx, self.pool_size, self.strides, self.amounts)
         return dx
 
@@ -128,7 +128,7 @@ class GlobalAveragePooling2D(_GlobalPooling2D):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx:
             return None
-        dx = self.buffer("dx", (dy.shape[0], *self.input_shape))  # type: ignore[misc]
+        dx = self.gradient_buffer((dy.shape[0], *self.input_shape), dy)  # type: ignore[misc]
         kernels.global_average_pool_backward(dy.reshape(dy.shape[0], -1), dx)
         return dx
 
@@ -152,6 +152,6 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         if not need_dx:
             return None
-        dx = self.buffer("dx", (dy.shape[0], *self.input_shape))  # type: ignore[misc]
+        dx = self.gradient_buffer((dy.shape[0], *self.input_shape), dy)  # type: ignore[misc]
         kernels.global_max_pool_backward(dy.reshape(dy.shape[0], -1), self._index, dx)
         return dx

@@ -61,7 +61,7 @@ class ConvPool:
             dy_conv = self._pool.backward(dy, True, accumulate)
             assert dy_conv is not None
             return conv.backward(dy_conv, need_dx, accumulate)
-        dx = conv.buffer("dx", self._x.shape) if need_dx else None
+        dx = conv.gradient_buffer(self._x.shape, dy) if need_dx else None
         db = None if conv.bias is None else conv.bias.grad
         kernels.conv2d_max_pool2d_backward(
             self._x, conv.kernel.value, self._y, self._index, dy, conv.kernel.grad, db, dx,

@@ -10,6 +10,7 @@ from fastnn import random
 from fastnn._check import fail
 from fastnn.layers import ActivatedLayer, InputLayer, Layer, Parameter
 from fastnn.layers.base import Shape, check_shape, copy_weights
+from fastnn.layers.buffers import GradientBuffers
 from fastnn.models import saving, summary
 from fastnn.models.flat import FlatParameters
 from fastnn.models.fusion import Steps, fuse
@@ -38,6 +39,7 @@ class Sequential(Trainer):
         self.name = name or "sequential"
         self._freeze = not trainable
         self.layers: list[Layer] = []
+        self._gradients = GradientBuffers()
         self._steps: Steps | None = None
         self.built = False
         self._sample_shape: Shape | None = None
@@ -114,6 +116,7 @@ class Sequential(Trainer):
         for layer in self.layers:
             assert shape is not None
             layer.ensure_built(shape)
+            layer.gradients = self._gradients
             shape = layer.output_shape
         self._steps = None
         self.built = True
