@@ -6,11 +6,13 @@ happens inside a kernel: whatever dtype and layout the user has is brought here 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from fastnn import _backend
 from fastnn._check import fail
 
 Array = np.ndarray
@@ -110,4 +112,13 @@ def row_weights(weights: Array | None, rows: int) -> Array | None:
     """Weights of n samples for `rows` rows, where each sample has several (a sequence)."""
     if weights is None or weights.shape[0] == rows or weights.shape[0] == 0:
         return weights
-    return np.repeat(weights, rows // weights.shape[0])
+    n = weights.shape[0]
+    repeated = _backend.empty((rows,))
+    _backend.kernels.gather_rows(weights, _repeats(n, rows // n), repeated)  # a kernel, so that a tape records it
+    return repeated
+
+
+@functools.lru_cache(maxsize=8)
+def _repeats(n: int, times: int) -> Array:
+    """0, ..., 0, 1, ..., 1, ..., n - 1, each so many times."""
+    return np.repeat(np.arange(n), times)

@@ -21,6 +21,7 @@ NOT_KERNELS |= {
     "Predictor",
     "stop_unless_finite",
     "begin_batch",
+    "clear_loss",
     "advance_random",
     "store_loss",
     "begin_update",

@@ -82,6 +82,11 @@ void begin_batch(py::handle order, py::handle position, py::handle index, std::i
   launch(cpu::BeginBatch{{}, samples.ptr(), at.ptr(), picked.ptr(), batch, count, sum.ptr()});
 }
 
+void clear_loss(py::handle total) {
+  Border border("clear_loss");
+  launch(cpu::ClearLoss{{}, border.out<double>("total", total, {1}).ptr()});
+}
+
 void advance_random(py::handle state) {
   Border border("advance_random");
   launch(cpu::AdvanceRandom{{}, border.out<std::uint64_t>("state", state, {2}).ptr()});
@@ -134,6 +139,7 @@ void bind_tape(py::module_& module) {
       .def_property_readonly("threads", &Tape::threads);
   module.def("stop_unless_finite", &stop_unless_finite, "value"_a);
   module.def("begin_batch", &begin_batch, "order"_a, "position"_a, "index"_a, "batch"_a, "total"_a);
+  module.def("clear_loss", &clear_loss, "total"_a);
   module.def("advance_random", &advance_random, "state"_a);
   module.def("store_loss", &store_loss, "total"_a, "losses"_a, "slot"_a);
   module.def("begin_update", &begin_update, "rates"_a, "slot"_a, "rate"_a, "step"_a);

@@ -25,6 +25,12 @@ struct BeginBatch : Control {
   }
 };
 
+// *total = 0: the loss of a batch that lies where the tape's ports are.
+struct ClearLoss : Control {
+  double* total;
+  void operator()(const Worker&) const { *total = 0.0; }
+};
+
 // The counter of a random state (seed, counter): the next masks.
 struct AdvanceRandom : Control {
   std::uint64_t* state;

@@ -5,8 +5,6 @@ arrays that the recorded kernels read and move on, so a replay of many steps is 
 its end. The arithmetic is that of the eager step, kernel by kernel: both give the same bits.
 """
 
-import time
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +12,9 @@ import numpy as np
 
 from fastnn._backend import get_num_threads, kernels
 from fastnn.models.batches import Batch
+from fastnn.models.pace import LARGEST_CALL, Pace
 from fastnn.models.sources import ArrayBatches
 from fastnn.models.step import Step
-
-# A call returns about this often, in seconds: for the progress bar, and so that Ctrl-C is heard.
-_INTERVAL = 0.08
-_LARGEST_CALL = 4096
 
 
 class CapturedEpochs:
@@ -36,14 +31,10 @@ class CapturedEpochs:
         self._order = source.new_order()
         self._fresh = True
         self._position, self._slot = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self._losses, self._rates = np.zeros(_LARGEST_CALL), np.zeros(_LARGEST_CALL)
-        self._index = {size: np.zeros(size, np.int64) for size in self._sizes()}
+        self._losses, self._rates = np.zeros(LARGEST_CALL), np.zeros(LARGEST_CALL)
+        self._index = {size: np.zeros(size, np.int64) for size, _ in source.sizes()}
         self._tapes: dict[int, Any] = {}
-        self._per_call = 1
-
-    def _sizes(self) -> list[int]:
-        full, rest = divmod(self._source.samples, self._source.batch_size)
-        return [self._source.batch_size] * (full > 0) + [rest] * (rest > 0)
+        self._pace = Pace()
 
     def calls(self, one_by_one: bool) -> Iterator[tuple[int, list[float]]]:
         """Trains one epoch. Yields (batch size, losses of the batches) after each call; a loss that isn't finite is the
@@ -56,21 +47,12 @@ class CapturedEpochs:
             self._source.new_order()
         self._fresh = False
         self._position[0] = 0
-        full, rest = divmod(self._source.samples, self._source.batch_size)
-        for size, batches in ((self._source.batch_size, full), (rest, 1 if rest else 0)):
-            done = 0
-            while done < batches:
-                count = 1 if one_by_one else min(self._per_call, batches - done)
-                begin = time.perf_counter()
+        for size, batches in self._source.sizes():
+            for count in self._pace.counts(batches, one_by_one):
                 losses = self._run(size, count)
-                seconds = time.perf_counter() - begin
                 yield size, losses
                 if not np.isfinite(losses[-1]):
                     return
-                done += count
-                if count == self._per_call:  # double or halve towards the interval
-                    factor = 2 if seconds < _INTERVAL / 2 else 0.5 if seconds > _INTERVAL else 1
-                    self._per_call = int(min(max(self._per_call * factor, 1), _LARGEST_CALL))
 
     def _run(self, size: int, count: int) -> list[float]:
         """`count` steps of this batch size; their losses."""
@@ -115,19 +97,7 @@ class CapturedEpochs:
 
 
 def capture(model: Any, source: Any) -> CapturedEpochs | None:
-    """What trains `model` on `source` by replay, or None if that can't be captured. Warns once if a part can't."""
-    step = model._step
-    if not model.capture or not isinstance(source, ArrayBatches):
+    """What trains `model` on `source` by replay of many batches at once, or None if that can't be captured."""
+    if not isinstance(source, ArrayBatches) or not model._captures("fit", model._step.uncaptured):
         return None
-    if step.uncaptured:
-        if not model._warned_of_capture:
-            warnings.warn(
-                f"fit: {', '.join(step.uncaptured)} compute outside of fastnn's kernels, so steps run uncaptured "
-                "(slower, same result). compile(capture=False) silences this.",
-                stacklevel=4,
-            )
-            model._warned_of_capture = True
-        return None
-    if source.data.weights is not None and len(step.last.output_shape) > 1:
-        return None  # weights of sequences are repeated for each position outside of a kernel
-    return CapturedEpochs(step, model.optimizer, source)
+    return CapturedEpochs(model._step, model.optimizer, source)

@@ -9,6 +9,7 @@ from fastnn import _backend, _check, losses, metrics, optimizers
 from fastnn._check import fail
 from fastnn.callbacks import History
 from fastnn.layers.base import Shape
+from fastnn.models.batch_replay import BatchReplay
 from fastnn.models.inference import Inference
 from fastnn.models.step import Step
 
@@ -39,6 +40,7 @@ class Compilable:
         self._warned_of_capture = False
         self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
         self._step: Step | None = None
+        self._replay: BatchReplay | None = None
         self._inference = Inference(self)
         self._trained: list[int] = []
 
@@ -62,8 +64,8 @@ class Compilable:
             device: "auto", "cpu" or "cuda".
             accumulate_steps: each batch is worked on in this many parts, one update at the end: the result is that of
                 the whole batch, the memory that of a part.
-            capture: whether ``fit`` on arrays replays its steps natively, without Python in between; the result is the
-                same to the bit.
+            capture: whether steps, tests and predictions are replayed natively, with no Python between kernels and, on
+                arrays, between batches; the result is the same to the bit.
 
         Raises:
             ValueError: an unknown name, or no loss.
@@ -100,6 +102,7 @@ class Compilable:
         self.optimizer.build(flat.trainable, flat.value, flat.grad)
         flags = [False] * len(plain) + [True] * len(weighted)
         self._step = Step(self, self.loss, self.metrics, flags, self.accumulate_steps)
+        self._replay = BatchReplay(self._step, self.optimizer)
         return self._step
 
     def _warn_of_softmax(self) -> None:
@@ -112,9 +115,35 @@ class Compilable:
                 stacklevel=4,
             )
 
+    def _reset_metrics(self) -> None:
+        for metric in self.metrics:
+            metric.reset_state()
+
     def _forget_compiled(self) -> None:
         self._step = None
         self._inference.forget()
+
+    def _runner(self, function: str) -> Any:
+        """What trains and tests batch by batch: by replay, or kernel by kernel; both have ``train`` and ``test``."""
+        assert self._step is not None
+        return self._replay if self._captures(function, self._step.uncaptured, 4) else self._step
+
+    def _captures(self, function: str, uncaptured: list[str], level: int = 3) -> bool:
+        """Whether `function` replays tapes instead of calling kernel by kernel. Warns once of parts that prevent it.
+
+        Args:
+            function: for the message.
+            uncaptured: names of parts that compute outside of kernels.
+            level: how many callers up from the one that asks the user is.
+        """
+        if self.capture and uncaptured and not self._warned_of_capture:
+            warnings.warn(
+                f"{function}: {', '.join(uncaptured)} compute outside of fastnn's kernels, so steps run uncaptured "
+                "(slower, same result). compile(capture=False) silences this.",
+                stacklevel=level + 2,
+            )
+            self._warned_of_capture = True
+        return self.capture and not uncaptured
 
     @property
     def trainable_parameters(self) -> list[Any]:

@@ -6,12 +6,15 @@ go, or the number of threads changes, it's recorded again.
 """
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastnn._backend import empty, get_num_threads, kernels
 from fastnn.models.flat import layout_count
+from fastnn.models.pace import Pace
+from fastnn.models.sources import ArrayBatches
 from fastnn.models.step import is_native
 
 # So many batch sizes are remembered; a tape is a few kilobytes.
@@ -32,6 +35,7 @@ class Inference:
     def __init__(self, model: Any):
         self._model = model
         self._lock = threading.RLock()
+        self._pace = Pace()
         self.forget()
 
     def __getstate__(self) -> Any:
@@ -60,18 +64,26 @@ class Inference:
                 y = self._record(x) if self.can_capture() else self._model.forward(x, False).copy()
         return y
 
-    def fill(self, x: np.ndarray, out: np.ndarray, size: int, batches: int) -> None:
-        """Outputs for `batches` batches of `size`, the first samples of x, to the beginning of `out`. ``can_capture``
-        has said yes."""
-        tape = self._tape(size)
+    def fill(self, source: ArrayBatches, out: np.ndarray) -> Iterator[np.ndarray]:
+        """Outputs for every batch of arrays in their order, into `out`, part by part: many batches in a call."""
+        begin = 0
+        for size, batches in source.sizes():
+            for count in self._pace.counts(batches, False):
+                rows = slice(begin, begin + size * count)
+                with self._lock:
+                    self._fill(source.data.x[rows], out[rows], size, count)
+                begin = rows.stop
+                yield out[rows]
+
+    def _fill(self, x: np.ndarray, out: np.ndarray, size: int, batches: int) -> None:
+        tape, done = self._tape(size), 0
         if tape is None:
-            out[:size] = self.outputs(x[:size])
-            tape = self._tape(size)
-            x, out, batches = x[size:], out[size:], batches - 1
-        if tape is None:  # no kernel call at all
-            out[: size * batches] = self.outputs(x[: size * batches])
-        elif batches:
-            tape.replay(batches, x, out)
+            out[:size] = self._record(x[:size])
+            tape, done = self._tape(size), 1
+        if tape is None:  # the model has no kernels
+            out[size:] = self._model.forward(x[size:], False)
+        elif done < batches:
+            tape.replay(batches - done, x[size * done :], out[size * done :])
 
     def can_capture(self) -> bool:
         """Whether batches are to be replayed."""
@@ -92,6 +104,7 @@ class Inference:
             shapes = model.input_shape[1:], model.output_shape[1:]
             self._predictor = kernels.Predictor(*shapes, model.layers, layout_count)
             self._recorded = now
+        self.call = _no_tape  # a replay by another thread would write to the same buffers in between
         own = empty(x.shape)  # memory of its own: the ports are what lies in it
         own[...] = x
         tape = kernels.Tape()
@@ -104,6 +117,7 @@ class Inference:
         if not np.may_share_memory(own, y) and tape.port(own) and tape.port(y, written=True):
             self._predictor.add(len(x), tape)
             self._tapes[len(x)] = tape
+        if self._tapes:
             self.call = self._predictor.call
         return outputs
 

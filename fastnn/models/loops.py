@@ -1,16 +1,16 @@
-"""The loops over epochs and batches behind ``fit``, ``evaluate`` and ``predict``."""
+"""The loops over epochs and batches behind ``fit``."""
 
 from math import isfinite
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fastnn._backend import empty, kernels
+from fastnn._backend import kernels
 from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
 from fastnn.models.capture import CapturedEpochs, capture
+from fastnn.models.evaluation import run_evaluation
 from fastnn.models.progress import Progress
-from fastnn.models.sources import ArrayBatches
 
 
 def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epochs: range, validation_freq: int) -> None:
@@ -54,14 +54,14 @@ def run_epoch(
     model: Any, source: Any, hooks: CallbackList, epoch: int, progress: Progress
 ) -> tuple[dict[str, Any], int]:
     """One epoch: (loss and metrics, number of samples)."""
-    _reset_metrics(model)
+    model._reset_metrics()
     before, after = hooks.has("on_train_batch_begin"), hooks.has("on_train_batch_end")
     total, seen, number = 0.0, 0, 0
     train = None
     for batch in source:
         if train is None:  # the first batch of a stream may have built the model
-            _reset_metrics(model)
-            train = model._step.train
+            model._reset_metrics()
+            train = model._runner("fit").train
         if before:
             hooks.call("on_train_batch_begin", number, {})
         loss = train(batch)
@@ -84,7 +84,7 @@ def run_captured_epoch(
     model: Any, captured: CapturedEpochs, hooks: CallbackList, epoch: int, progress: Progress
 ) -> tuple[dict[str, Any], int]:
     """The same by replay: Python sees the batches in groups, or one by one if a callback wants that."""
-    _reset_metrics(model)
+    model._reset_metrics()
     before, after = hooks.has("on_train_batch_begin"), hooks.has("on_train_batch_end")
     total, seen, number = 0.0, 0, 0
     if before:
@@ -120,65 +120,3 @@ def raise_nonfinite(function: str, loss: float, where: str, batch: Batch) -> NoR
         "Lower the learning rate, clip gradients (optimizers take global_clipnorm=1.0) or look for NaN and huge values "
         "in the data."
     )
-
-
-def run_evaluation(model: Any, source: Any, hooks: CallbackList, verbose: int) -> dict[str, Any]:
-    """Loss and metrics over every batch."""
-    hooks.call("on_test_begin", {})
-    before, after = hooks.has("on_test_batch_begin"), hooks.has("on_test_batch_end")
-    progress = Progress(verbose, "Evaluate", source.samples)
-    total, seen, number = 0.0, 0, 0
-    _reset_metrics(model)
-    try:
-        for batch in source:
-            if before:
-                hooks.call("on_test_batch_begin", number, {})
-            size = batch.x.shape[0]
-            total += model._step.test(batch) * size
-            seen += size
-            if after:
-                hooks.call("on_test_batch_end", number, {"loss": total / seen, **model._metric_values()})
-            number += 1
-            if progress.due:
-                progress.update(seen, {"loss": total / seen, **model._metric_values()})
-    except BaseException:
-        progress.abandon()
-        raise
-    logs = {"loss": total / max(seen, 1) + model._step.penalty(), **model._metric_values()}
-    progress.close(seen, logs)
-    hooks.call("on_test_end", logs)
-    return logs
-
-
-def run_prediction(model: Any, source: Any, hooks: CallbackList, verbose: int) -> np.ndarray:
-    """Outputs of every batch, one after the other in one array."""
-    hooks.call("on_predict_begin", {})
-    before, after = hooks.has("on_predict_batch_begin"), hooks.has("on_predict_batch_end")
-    progress = Progress(verbose, "Predict", source.samples)
-    parts: list[np.ndarray] = []
-    out: np.ndarray | None = None
-    seen, number = 0, 0
-    for batch in source:
-        if before:
-            hooks.call("on_predict_batch_begin", number, {})
-        y = model.forward(batch.x, False)
-        if not isinstance(source, ArrayBatches):  # an iterable may yield more or fewer than it says
-            parts.append(y.copy())
-        else:
-            if out is None:
-                out = empty((source.samples, *y.shape[1:]))
-            out[seen : seen + len(y)] = y
-        seen += len(y)
-        if after:
-            hooks.call("on_predict_batch_end", number, {"outputs": y})
-        number += 1
-        if progress.due:
-            progress.update(seen, {})
-    progress.close(seen, {})
-    hooks.call("on_predict_end", {})
-    return np.concatenate(parts) if out is None else out
-
-
-def _reset_metrics(model: Any) -> None:
-    for metric in model.metrics:
-        metric.reset_state()

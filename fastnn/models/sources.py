@@ -31,6 +31,11 @@ class ArrayBatches:
         self.order = np.arange(self.samples if shuffle else 0, dtype=np.int64)
         self._buffers: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
+    def sizes(self) -> list[tuple[int, int]]:
+        """(batch size, how many such batches) in the order of an epoch: the last one may be smaller."""
+        full, rest = divmod(self.samples, self.batch_size)
+        return [(size, count) for size, count in ((self.batch_size, full), (rest, 1)) if size and count]
+
     def new_order(self) -> np.ndarray:
         """The order of a new epoch, always in the same memory."""
         if len(self.order) != self.samples:

@@ -94,6 +94,12 @@ class Step:
 
     def test(self, batch: Batch) -> float:
         """The loss of a batch without penalties; metrics are updated."""
+        self.total[0] = 0.0
+        self.measure(batch)
+        return self.total.item()
+
+    def measure(self, batch: Batch) -> None:
+        """The forward pass and metrics of a batch; its loss, without penalties, is added to ``total``."""
         if self.fused:
             self.last.emit_logits = True
         x, targets, weights = batch
@@ -103,9 +109,7 @@ class Step:
         if self.fused:
             self.last.emit_logits = False
         self._measure(x, targets, weights)
-        self.total[0] = 0.0
         self._compute(targets[0], x, weights, None, self.total, 1.0 / n, self.fused)
-        return self.total.item()
 
     def penalty(self) -> float:
         """The regularizers' part of the loss."""

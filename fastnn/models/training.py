@@ -7,7 +7,7 @@ import numpy as np
 from fastnn import _check
 from fastnn._check import fail
 from fastnn.callbacks import CallbackList, History
-from fastnn.models import loops
+from fastnn.models import evaluation, loops
 from fastnn.models.batches import Batch, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
 from fastnn.models.progress import resolve_verbose
@@ -172,7 +172,7 @@ class Trainer(Compilable):
         source = self._source("evaluate", x, y, sample_weight, batch_size, steps, None)
         level = resolve_verbose(verbose, "evaluate")
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "evaluate")
-        return self._values(loops.run_evaluation(self, source, hooks, level), return_dict)
+        return self._values(evaluation.run_evaluation(self, source, hooks, level), return_dict)
 
     def predict(
         self,
@@ -208,7 +208,7 @@ class Trainer(Compilable):
             if steps is not None:
                 source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "predict")
-        return loops.run_prediction(self, source, hooks, level)
+        return evaluation.run_prediction(self, source, hooks, level)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Outputs for one batch, float32[n, *output_shape]: a new array that is the caller's. Needs no ``compile``.
@@ -239,24 +239,27 @@ class Trainer(Compilable):
         Raises:
             FloatingPointError: the loss is NaN or infinite; the update isn't applied.
         """
-        step, batch = self._one_batch("train_on_batch", x, y, sample_weight, class_weight)
-        loss = step.train(batch)
+        _, runner, batch = self._one_batch("train_on_batch", x, y, sample_weight, class_weight)
+        loss = runner.train(batch)
         if not np.isfinite(loss):
             loops.raise_nonfinite("train_on_batch", loss, "this batch", batch)
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, without training, in the form of ``evaluate``."""
-        step, batch = self._one_batch("test_on_batch", x, y, sample_weight, None)
-        loss = step.test(batch) + step.penalty()
+        step, runner, batch = self._one_batch("test_on_batch", x, y, sample_weight, None)
+        loss = runner.test(batch) + step.penalty()
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
 
-    def _one_batch(self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> tuple[Step, Batch]:
+    def _one_batch(
+        self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
+    ) -> tuple[Step, Any, Batch]:
+        """(the step, what runs it, the batch), the metrics having been reset."""
         data = convert_x(x, self._sample_shape, function)
         step = self._ready(function, data.shape[1:])
-        for metric in self.metrics:
-            metric.reset_state()
-        return step, make_batch(data, y, sample_weight, step.targets, data.shape[1:], function, class_weight)
+        self._reset_metrics()
+        batch = make_batch(data, y, sample_weight, step.targets, data.shape[1:], function, class_weight)
+        return step, self._replay if self.capture and not step.uncaptured else step, batch
 
     def _metric_values(self) -> dict[str, Any]:
         return {metric.name: metric.result() for metric in self.metrics}
