@@ -20,7 +20,7 @@ from makers import (
     softmax,
 )
 from references.activations import ACTIVATIONS
-from training_makers import dropout, first_nonfinite, gather, loss, metric, optimizer, penalty
+from training_makers import crop_flip, dropout, first_nonfinite, gather, loss, metric, optimizer, penalty
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
@@ -178,6 +178,20 @@ ELEMENTWISE = [
     gather(4096, (784,), 4096, bench=True),
 ]
 
+CROP_FLIP = sum([
+    crop_flip(5, 6, 7, 3, (6, 7), (0, 0), (0, 0), "hv"),
+    crop_flip(9, 6, 7, 1, (4, 3), (0, 2), (0, 4), "h", stream=4),
+    crop_flip(9, 5, 4, 2, (8, 9), (-3, 0), (-5, 0), "v", step=1 << 33),
+    crop_flip(4, 5, 4, 17, (5, 4), (-2, 2), (-2, 2), "hv", seed=(1 << 63) + 5),
+    crop_flip(3, 5, 4, 2, (3, 3), (7, 9), (-8, -5)),  # all of it outside
+    crop_flip(3, 5, 40, 1, (5, 33), (0, 0), (7, 7), "h"),
+    crop_flip(0, 5, 4, 2, (3, 3), (0, 2), (0, 1)),
+    crop_flip(3, 0, 4, 2, (3, 3), (0, 2), (0, 1)),
+    crop_flip(3, 5, 4, 2, (0, 3), (0, 2), (0, 1), "h"),
+    crop_flip(70, 12, 12, 3, (10, 11), (0, 2), (0, 1), "hv"),
+    crop_flip(128, 32, 32, 3, (32, 32), (-4, 4), (-4, 4), "h", bench=True),
+], [])
+
 LABEL_LOSSES = ("sparse_softmax_cross_entropy", "sparse_cross_entropy")
 SMOOTHED_LOSSES = ("softmax_cross_entropy", "cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy")
 PLAIN_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
@@ -264,6 +278,6 @@ def _flat(rows):
 
 
 CASES: list[Case] = _flat(
-    [*GEMM, *DENSE, *CONV, *CONV_POOL, *DEPTHWISE, *POOLING, *ELEMENTWISE, *LOSSES, *METRICS, *OPTIMIZERS]
+    [*GEMM, *DENSE, *CONV, *CONV_POOL, *DEPTHWISE, *POOLING, *ELEMENTWISE, *CROP_FLIP, *LOSSES, *METRICS, *OPTIMIZERS]
 )
 BENCH: list[Case] = [case for case in CASES if case.bench]

@@ -24,6 +24,8 @@ LAYERS = {
     "global-max-pool": lambda: [layers.Conv2D(4, 1), layers.GlobalMaxPooling2D()],
     "reshape": lambda: [layers.Dense(4), layers.Reshape((4, 64))],
     "dropout": lambda: [layers.Dense(4), layers.Dropout(0.4), layers.Dropout(0.2, seed=9)],
+    "crop": lambda: [layers.RandomCrop(6, 7, padding=1), layers.Dense(2)],
+    "flip": lambda: [layers.Dense(3), layers.RandomFlip(seed=4), layers.RandomCrop(8, 8, padding=2)],
     "softmax": lambda: [layers.Dense(4, activation="softmax"), layers.Activation("sigmoid"), layers.ELU(0.5)],
     "regularized": lambda: [layers.Dense(4, kernel_regularizer="l1", bias_regularizer="l2")],
 }

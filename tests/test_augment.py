@@ -154,9 +154,10 @@ def test_bad_shapes_and_normalisation():
 
 
 def layer_pair(layer, x):
-    """The layer's output in training, and the moves it drew for it."""
+    """The layer's output in training, and the moves that an ``Augment`` draws from the same numbers."""
     y = layer(x, training=True)
-    return y, layer._moves.copy()
+    seed, step = layer.random_state.tolist()
+    return y, layer.augment.draw(np.arange(len(x)), *x.shape[1:3], seed, step, layer.stream)
 
 
 @pytest.mark.parametrize("mode", FLIPS[1:])

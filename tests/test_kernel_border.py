@@ -148,6 +148,10 @@ REFUSED_NUMBERS = [
       for kind in ("max", "average") for way in ("forward", "backward")],
     *[("dropout", {"rate": rate}, "rate", "between 0 and 1") for rate in (-0.1, 1.5, np.nan)],
     *[("dropout", {"stream": stream}, "stream", "0 to 4294967295") for stream in (-1, 1 << 32)],
+    *[(f"crop_flip_{way}", {name: limits}, name, "the smallest and the largest, within a billion")
+      for way in ("forward", "backward") for name in ("top", "left")
+      for limits in ((1, 0), (-(1 << 40), 0), (0, 1 << 31))],
+    ("crop_flip_forward", {"stream": -1}, "stream", "0 to 4294967295"),
     *[(case.kernel, {"label_smoothing": value}, "label_smoothing", "at least 0 and below 1")
       for case in ROWS.values() if case.kernel.endswith("cross_entropy") and not case.kernel.startswith("sparse")
       for value in (-0.1, 1.0, np.nan)],

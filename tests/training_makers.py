@@ -122,6 +122,25 @@ def gather(rows, row_shape, count, dtype=np.float32, bench=False):
     return Case("gather_rows", name, make, ("out",), "exact", bench=bench)
 
 
+def crop_flip(n, h, w, c, out, top, left, flips="", seed=5, step=2, stream=0, bench=False):
+    """The two rows of random crops to `out`; `flips` has an h, a v, both or none."""
+    draw = {"top": top, "left": left, "horizontal": "h" in flips, "vertical": "v" in flips, "stream": stream}
+    name = label(n, h, w, c, out=out, seed=seed, step=step, **draw)
+    rows = []
+    for kernel, source, target in (("crop_flip_forward", "x", "y"), ("crop_flip_backward", "dy", "dx")):
+        shapes = [(n, h, w, c), (n, *out, c)][:: 1 if source == "x" else -1]
+
+        def make(rng, source=source, target=target, shapes=shapes):
+            return {
+                source: normal(rng, *shapes[0]),
+                target: blank(*shapes[1]),
+                "state": np.array([seed, step], np.uint64),
+            }
+
+        rows.append(Case(kernel, name, make, (target,), "exact", draw, bench=bench, flops=n * out[0] * out[1] * c))
+    return rows
+
+
 def dropout(*shape, rate, seed=7, counter=3, stream=0, in_place=False, bench=False):
     def make(rng):
         return {"x": normal(rng, *shape), "y": blank(*shape), "state": np.array([seed, counter], np.uint64)}

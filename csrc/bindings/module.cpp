@@ -8,6 +8,7 @@ namespace fnn::bindings {
 void bind_activations(py::module_& module);
 void bind_conv(py::module_& module);
 void bind_conv_pool(py::module_& module);
+void bind_crop_flip(py::module_& module);
 void bind_dense(py::module_& module);
 void bind_dropout(py::module_& module);
 void bind_gather(py::module_& module);
@@ -40,6 +41,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_activations(module);
   bind_conv(module);
   bind_conv_pool(module);
+  bind_crop_flip(module);
   bind_dense(module);
   bind_dropout(module);
   bind_gather(module);

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check, random
+from fastnn._backend import kernels
 from fastnn._check import fail
-from fastnn.data import _augment
 from fastnn.data.transforms import FLIPS, Augment
 from fastnn.layers.base import Layer, Shape
 
@@ -19,57 +19,45 @@ from fastnn.layers.base import Layer, Shape
 class _RandomMove(Layer):
     """A layer that takes every pixel of its output from one of its input, or from the padding, by an ``Augment``."""
 
-    native = False  # the work is done by the Cython module
-
     def __init__(self, augment: Augment, seed: int | None, **kwargs: Any):
         super().__init__(**kwargs)
         self.augment = augment
         cls = type(self).__name__
         self.seed = None if seed is None else _check.integer(cls, "seed", seed, 0, 2**64 - 1)
+        random.generator()  # seeds the shared state, if nothing has
         self.random_state = random.dropout_state if self.seed is None else random.new_state(self.seed)
-        self._moves: np.ndarray | None = None  # of the last batch in training
-        self._rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._flips = tuple(
+            augment.flip in (direction, "horizontal_and_vertical") for direction in ("horizontal", "vertical")
+        )
 
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) != 3:
             fail(self.name, "input_shape", "(height, width, channels)", input_shape)
         self.output_shape = (*self.augment.output_size(*input_shape[:2]), input_shape[2])
+        self._corners = self.augment.corners(*input_shape[:2])
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
         if not training:
             return self._at_rest(x)
-        assert self.random_state is not None
-        seed, step = (int(v) for v in self.random_state)
-        self._moves = self.buffer("moves", (len(x), 4), np.int32)
-        self.augment.draw(self._index(len(x)), x.shape[1], x.shape[2], seed, step, self.stream, self._moves)
-        return self._move(x, self._moves, "y", self.output_shape)
+        return self._move(x, self._corners, self._flips)
 
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
-        """Move the gradients back: a corner at (top, left) undoes one at (-top, -left), a flip itself."""
+        """The gradients, each where its pixel came from; the draws are made again."""
         if not need_dx:
             return None
-        assert self._moves is not None
-        back = self.buffer("back", self._moves.shape, np.int32)
-        np.multiply(self._moves, np.array([-1, -1, 1, 1], np.int32), out=back)
-        return self._move(dy, back, "dx", self.input_shape)
+        assert self.input_shape is not None
+        dx = self.buffer("dx", (len(dy), *self.input_shape))
+        kernels.crop_flip_backward(dy, dx, *self._corners, *self._flips, self.random_state, self.stream)
+        return dx
 
     def _at_rest(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def _move(self, x: np.ndarray, moves: np.ndarray, name: str, shape: Shape | None) -> np.ndarray:
-        assert shape is not None
-        out = self.buffer(name, (len(x), *shape))
-        floats = shape[1] * shape[2]
-        if floats not in self._rows:
-            self._rows[floats] = np.ones(floats, np.float32), np.zeros(floats, np.float32)
-        _augment.gather(x, self._index(len(x)), out, moves, *self._rows[floats])
-        return out
-
-    def _index(self, count: int) -> np.ndarray:
-        index = self.buffer("index", (count,), np.int64)
-        if count and index[-1] != count - 1:
-            index[...] = np.arange(count)
-        return index
+    def _move(self, x: np.ndarray, corners: Any, flips: Any) -> np.ndarray:
+        assert self.output_shape is not None
+        y = self.buffer("y", (len(x), *self.output_shape))
+        kernels.crop_flip_forward(x, y, *corners, *flips, self.random_state, self.stream)
+        return y
 
 
 class RandomCrop(_RandomMove):
@@ -94,9 +82,7 @@ class RandomCrop(_RandomMove):
         top, left = (x.shape[1] - self.height) // 2, (x.shape[2] - self.width) // 2
         if x.shape[1:3] == (self.height, self.width):
             return x
-        centre = self.buffer("centre", (len(x), 4), np.int32)
-        centre[...] = (top, left, 0, 0)
-        return self._move(x, centre, "y", self.output_shape)
+        return self._move(x, ((top, top), (left, left)), (False, False))
 
     def get_config(self) -> dict[str, Any]:
         own = {"height": self.height, "width": self.width, "seed": self.seed, "padding": self.padding}

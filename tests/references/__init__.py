@@ -7,6 +7,7 @@ they held before, where a kernel adds to them.
 from .activations import activation_backward, activation_forward, softmax_backward, softmax_forward
 from .conv import conv2d_backward, conv2d_forward, depthwise_conv2d_backward, depthwise_conv2d_forward
 from .conv_pool import conv2d_max_pool2d_backward, conv2d_max_pool2d_forward
+from .crop_flip import crop_flip_backward, crop_flip_forward
 from .dense import dense_backward, dense_forward, gemm
 from .dropout import dropout, gather_rows
 from .losses import (
@@ -47,7 +48,7 @@ __all__ = [
     "absolute_error", "activation_backward", "activation_forward", "adam_step", "average_pool2d_backward",
     "average_pool2d_forward", "binary_cross_entropy", "binary_matches", "categorical_matches", "confusion_counts",
     "conv2d_backward", "conv2d_forward", "conv2d_max_pool2d_backward", "conv2d_max_pool2d_forward",
-    "cross_entropy", "dense_backward", "dense_forward",
+    "crop_flip_backward", "crop_flip_forward", "cross_entropy", "dense_backward", "dense_forward",
     "depthwise_conv2d_backward", "depthwise_conv2d_forward", "dropout", "first_nonfinite", "gather_rows", "gemm",
     "global_average_pool_backward", "global_average_pool_forward", "global_max_pool_backward",
     "global_max_pool_forward", "huber", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error",
