@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "cpu/arena.h"
 #include "cpu/pack.h"
 #include "cpu/winograd.h"
 #include "cpu/winograd_tiles.h"
@@ -18,26 +17,13 @@ struct Weights {
   std::int64_t floats() const { return kPoints * point; }
 };
 
-struct Buffers {
-  std::int64_t block, width_in, width_out, plane_in, plane_out;
-  float* edge;
+struct Buffers : Transformed {
   float* taps;     // [9, kLanes, width_out]: the weights of a few channels
-  float* in;       // transformed input, [36][block, width_in]
-  float* out;      // and product, [36][block, width_out]
-  float* zeros;    // a pixel beyond the image
   float* nowhere;  // where outputs beyond the image go
 
   Buffers(const ConvShape& s, ArenaCutter& cut)
-      : block(block_size(s)),
-        width_in(whole_vectors(s.c)),
-        width_out(whole_vectors(s.f)),
-        plane_in(plane(block * width_in)),
-        plane_out(plane(block * width_out)),
-        edge(cut.take<float>(kEdgeFloats)),
+      : Transformed(s, cut),
         taps(cut.take<float>(kTaps * kTaps * kLanes * width_out)),
-        in(cut.take<float>(kPoints * plane_in)),
-        out(cut.take<float>(kPoints * plane_out)),
-        zeros(cut.take<float>(width_in)),
         nowhere(cut.take<float>(width_out)) {}
 };
 
@@ -175,7 +161,7 @@ void WinogradForward::compute(const Worker& worker, Range range, Images<const fl
   const ConvShape& s = shape;
   ArenaCutter cut(worker.scratch<void>());
   const Buffers buffers(s, cut);
-  std::fill(buffers.zeros, buffers.zeros + buffers.width_in, 0.f);
+  buffers.clear_zeros();
   const Tiles tiles(s);
   for_blocks(s, range, [&](Range block) {
     for (std::int64_t t = 0; t < block.size(); ++t) {

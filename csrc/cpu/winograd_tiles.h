@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 
+#include "cpu/arena.h"
 #include "cpu/conv.h"
 #include "cpu/lanes.h"
 #include "cpu/winograd_transform.h"
@@ -43,6 +44,27 @@ void for_blocks(const ConvShape& s, Range tiles, const Visit& visit) {
   for (std::int64_t b = 0; b < blocks; ++b)
     visit(Range{tiles.begin + tiles.size() * b / blocks, tiles.begin + tiles.size() * (b + 1) / blocks});
 }
+
+// A thread's room for one block of tiles, one matrix for each point.
+struct Transformed {
+  std::int64_t width_in, width_out, plane_in, plane_out;
+  float* edge;
+  float* in;     // of the input, [36][block, width_in]
+  float* out;    // of the output or its gradient, [36][block, width_out]
+  float* zeros;  // a pixel beyond the image
+
+  Transformed(const ConvShape& s, ArenaCutter& cut)
+      : width_in(whole_vectors(s.c)),
+        width_out(whole_vectors(s.f)),
+        plane_in(plane(block_size(s) * width_in)),
+        plane_out(plane(block_size(s) * width_out)),
+        edge(cut.take<float>(kEdgeFloats)),
+        in(cut.take<float>(kPoints * plane_in)),
+        out(cut.take<float>(kPoints * plane_out)),
+        zeros(cut.take<float>(std::max(width_in, width_out))) {}
+
+  void clear_zeros() const { std::fill(zeros, zeros + std::max(width_in, width_out), 0.f); }
+};
 
 // The pixels of a kSide x kSide window whose first one is (i0, j0) of the image; `outside` stands for those beyond it.
 template <int kSide, class Float>

@@ -1,7 +1,6 @@
 // dw = G^T [sum over tiles of (B^T d B) * (A dz A^T)] G: the adjoint of the forward transform in the weights.
 #include <algorithm>
 
-#include "cpu/arena.h"
 #include "cpu/winograd.h"
 #include "cpu/winograd_tiles.h"
 
@@ -11,30 +10,11 @@ using namespace winograd;
 
 namespace {
 
-struct Buffers {
-  std::int64_t block, width_in, width_out, plane_in, plane_out;
-  float* edge;
-  float* in;     // transformed input, [36][block, width_in]
-  float* out;    // transformed dz, [36][block, width_out]
-  float* zeros;  // a pixel beyond the image
-
-  Buffers(const ConvShape& s, ArenaCutter& cut)
-      : block(block_size(s)),
-        width_in(whole_vectors(s.c)),
-        width_out(whole_vectors(s.f)),
-        plane_in(plane(block * width_in)),
-        plane_out(plane(block * width_out)),
-        edge(cut.take<float>(kEdgeFloats)),
-        in(cut.take<float>(kPoints * plane_in)),
-        out(cut.take<float>(kPoints * plane_out)),
-        zeros(cut.take<float>(std::max(width_in, width_out))) {}
-};
-
 // A thread's sum over its tiles, one matrix [c, whole_vectors(f)] for each point.
 std::int64_t point_floats(const ConvShape& s) { return plane(s.c * whole_vectors(s.f)); }
 
 // part (+)= transformed input^T times transformed dz, of `tiles` tiles.
-void multiply(const ConvShape& s, std::int64_t tiles, bool accumulate, const Buffers& buffers, float* part) {
+void multiply(const ConvShape& s, std::int64_t tiles, bool accumulate, const Transformed& buffers, float* part) {
   const Segment segment = {0, 0, tiles};
   for (int point = 0; point < kPoints; ++point) {
     for (std::int64_t begin = 0; begin < buffers.width_out;) {
@@ -72,7 +52,7 @@ bool WinogradWeightGradient::wins(const ConvShape& shape, int threads) {
 
 Scratch WinogradWeightGradient::scratch(int threads) const {
   ArenaCutter mine;
-  Buffers(shape, mine);
+  Transformed(shape, mine);
   return {static_cast<std::size_t>(threads * kPoints * point_floats(shape)) * sizeof(float), mine.used()};
 }
 
@@ -81,8 +61,8 @@ std::int64_t WinogradWeightGradient::tiles_per_image() const { return Tiles(shap
 void WinogradWeightGradient::add(const Worker& worker, Range range, Images<const float> from, bool first) const {
   const ConvShape& s = shape;
   ArenaCutter cut(worker.scratch<void>());
-  const Buffers buffers(s, cut);
-  std::fill(buffers.zeros, buffers.zeros + std::max(buffers.width_in, buffers.width_out), 0.f);
+  const Transformed buffers(s, cut);
+  buffers.clear_zeros();
   const Tiles tiles(s);
   float* part = worker.shared<float>() + worker.rank * kPoints * point_floats(s);
   for_blocks(s, range, [&](Range block) {
