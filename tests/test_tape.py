@@ -48,6 +48,30 @@ def test_tape_stops_where_a_value_is_not_finite():
     assert slot[0] == position[0] == 3
 
 
+def test_threads_meet_only_where_they_must():
+    fastnn.set_num_threads(2)
+    n = 2000
+    logits, y, dx = np.ones((n, 40), np.float32), np.zeros((n, 40), np.float32), np.zeros((n, 40), np.float32)
+    labels, total, state, slot = np.zeros(n, np.int32), np.zeros(1), np.zeros(2), np.zeros(1, np.int64)
+    small = np.zeros((1, 3), np.float32)
+    tape = kernels.Tape()
+    tape.start()
+    kernels.end_batch(slot, np.zeros(1, np.int64))  # alone, at the end of the step before
+    kernels.softmax_forward(logits, y)  # by rows, as the next three
+    kernels.sparse_categorical_matches(y, labels, None, state)  # the sum of the rows waits for the meeting
+    kernels.sparse_cross_entropy(y, labels, None, dx, total, 1 / n)
+    kernels.softmax_backward(y, dx, dx)
+    kernels.stop_unless_finite(total)
+    kernels.softmax_forward(small, small)  # alone, in the same meeting
+    kernels.activation_forward(dx, y, kernels.ACTIVATIONS["relu"], 0.0)  # divides otherwise
+    tape.stop()
+    assert (len(tape), tape.meetings) == (10, 2)
+    assert tape.replay(3) == 3
+    np.testing.assert_array_equal(state, [4 * n, 4 * n])
+    assert slot[0] == 4
+    np.testing.assert_allclose(total, 4 * np.log(40), rtol=1e-6)
+
+
 def test_tape_border():
     fastnn.set_num_threads(1)
     tape = kernels.Tape()

@@ -38,9 +38,15 @@ class Barrier {
   explicit Barrier(bool spin) : spin_(spin) {}
 
   void wait(int threads) {
+    wait(threads, [] {});
+  }
+  // The last one to come calls `alone` before any goes on.
+  template <class Alone>
+  void wait(int threads, const Alone& alone) {
     const std::uint32_t phase = phase_.load();
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads - 1) {
       arrived_.store(0, std::memory_order_relaxed);
+      alone();
       phase_.set_and_wake(phase + 1);
     } else {
       phase_.wait_while(phase, spin_);

@@ -37,6 +37,10 @@ class Worker {
   Worker among(int threads) const { return {barrier_, rank, threads, shared_, scratch_}; }
   // The same thread as a team of its own.
   Worker alone() const { return {barrier_, 0, 1, shared_, scratch_}; }
+  // The same thread with another block of shared memory, unless that is null.
+  Worker sharing(std::byte* block) const {
+    return {barrier_, rank, size, block != nullptr ? block : shared_, scratch_};
+  }
   // The same thread with other scratch memory: for a kernel that is part of another one.
   Worker with(void* shared, void* scratch) const {
     return {barrier_, rank, size, static_cast<std::byte*>(shared), static_cast<std::byte*>(scratch)};

@@ -136,7 +136,8 @@ void bind_tape(py::module_& module) {
       .def("port", &add_port, "array"_a, "written"_a = false)
       .def("replay", &replay, "steps"_a)
       .def("__len__", &Tape::size)
-      .def_property_readonly("threads", &Tape::threads);
+      .def_property_readonly("threads", &Tape::threads)
+      .def_property_readonly("meetings", &Tape::meetings);
   module.def("stop_unless_finite", &stop_unless_finite, "value"_a);
   module.def("begin_batch", &begin_batch, "order"_a, "position"_a, "index"_a, "batch"_a, "total"_a);
   module.def("clear_loss", &clear_loss, "total"_a);

@@ -14,6 +14,7 @@ struct GatherRows : Kernel {
   std::int64_t count, row_bytes;
 
   std::int64_t work() const { return count * (row_bytes / 4 + 4); }
+  Partition after() const { return row_bytes < 64 ? Partition{} : Partition{Partition::rows, count}; }
   void operator()(const Worker& worker) const;
 };
 

@@ -42,23 +42,18 @@ void scale_row(float* x, float factor, std::int64_t cols) {
   for_lanes(0, cols, [&](std::int64_t j, auto lanes) { store(x + j, load(x + j, lanes) * Vec(factor), lanes); });
 }
 
-// Runs row(i) -> l_i over this worker's rows and adds up.
+// Runs row(i) -> l_i over this worker's rows.
 template <class Row>
-void sum_rows(const LossKernel& kernel, const Worker& worker, const Row& row) {
+void for_rows(const RowLoss& kernel, const Worker& worker, const Row& row) {
   const Range mine = share(kernel.rows, worker.rank, worker.size);
-  double sums[2] = {0, 0};
-  for (std::int64_t i = mine.begin; i < mine.end; ++i) {
-    const double weight = kernel.weight(i);
-    sums[0] += kernel.scale * weight * row(i);
-    sums[1] += weight;
-  }
-  add_sums<2>(worker, sums, {kernel.loss, kernel.weight_total});
+  double* losses = worker.shared<double>();
+  for (std::int64_t i = mine.begin; i < mine.end; ++i) losses[i] = kernel.scale * kernel.weight(i) * row(i);
 }
 
 }  // namespace
 
 void SparseSoftmaxCrossEntropy::operator()(const Worker& worker) const {
-  sum_rows(*this, worker, [this](std::int64_t i) {
+  for_rows(*this, worker, [this](std::int64_t i) {
     const float* x = pred + i * cols;
     float* d = gradient == nullptr ? nullptr : gradient + i * cols;
     const std::int32_t label = labels[i];
@@ -76,7 +71,7 @@ void SparseSoftmaxCrossEntropy::operator()(const Worker& worker) const {
 
 void SoftmaxCrossEntropy::operator()(const Worker& worker) const {
   const float keep = 1.f - smoothing, spread = smoothing / static_cast<float>(cols);
-  sum_rows(*this, worker, [&](std::int64_t i) {
+  for_rows(*this, worker, [&](std::int64_t i) {
     const float *x = pred + i * cols, *t = targets + i * cols;
     const Exponentials e = exponentials(x, nullptr, cols);
     const double log_sum = std::log(static_cast<double>(e.sum)) + e.max;
@@ -99,7 +94,7 @@ void SoftmaxCrossEntropy::operator()(const Worker& worker) const {
 }
 
 void SparseCrossEntropy::operator()(const Worker& worker) const {
-  sum_rows(*this, worker, [this](std::int64_t i) {
+  for_rows(*this, worker, [this](std::int64_t i) {
     const float* p = pred + i * cols;
     const std::int32_t label = labels[i];
     const float sum = row_sum(p, cols);
@@ -118,7 +113,7 @@ void SparseCrossEntropy::operator()(const Worker& worker) const {
 
 void CrossEntropy::operator()(const Worker& worker) const {
   const float keep = 1.f - smoothing, spread = smoothing / static_cast<float>(cols);
-  sum_rows(*this, worker, [&](std::int64_t i) {
+  for_rows(*this, worker, [&](std::int64_t i) {
     const float *p = pred + i * cols, *t = targets + i * cols;
     const float sum = row_sum(p, cols);
     Vec value(0.f), inside(0.f);  // inside: -sum_j q_j dl/dq_j

@@ -2,8 +2,8 @@
 //
 //   loss += scale * sum_i weights[i] * l_i          gradient = scale * weights[i] * dl_i / dpred
 //
-// Sums are in float64, added up in the order of the threads' ranks. `weights` and `gradient` may be null; the gradient
-// may lie where the predictions are.
+// Sums are in float64 and in a fixed order. `weights` and `gradient` may be null; the gradient may lie where the
+// predictions are.
 #pragma once
 #include <cstdint>
 
@@ -28,41 +28,48 @@ struct LossArguments {
 
 struct LossKernel : Kernel, LossArguments {
   explicit LossKernel(const LossArguments& arguments) : LossArguments(arguments) {}
-  Scratch scratch(int threads) const { return sums_scratch<2>(threads); }
   std::int64_t work() const { return 8 * rows * cols; }
 };
 
+// A loss whose l_i is computed by one thread.
+struct RowLoss : LossKernel {
+  using LossKernel::LossKernel;
+  Scratch scratch(int /*threads*/) const { return row_sums_scratch(rows); }
+  Partition before() const { return {Partition::rows, rows}; }
+  Partition after() const { return before(); }
+  void conclude(const Worker& worker) const { *loss += sum_rows(worker, rows); }
+};
+
 // l = -log softmax(logits)[label]
-struct SparseSoftmaxCrossEntropy : LossKernel {
+struct SparseSoftmaxCrossEntropy : RowLoss {
   const std::int32_t* labels;
   SparseSoftmaxCrossEntropy(const LossArguments& arguments, const std::int32_t* labels)
-      : LossKernel(arguments), labels(labels) {}
+      : RowLoss(arguments), labels(labels) {}
   void operator()(const Worker& worker) const;
 };
 
 // l = -sum_j t_j log softmax(logits)[j], t smoothed: t (1 - smoothing) + smoothing / cols
-struct SoftmaxCrossEntropy : LossKernel {
+struct SoftmaxCrossEntropy : RowLoss {
   const float* targets;
   float smoothing;
   SoftmaxCrossEntropy(const LossArguments& arguments, const float* targets, float smoothing)
-      : LossKernel(arguments), targets(targets), smoothing(smoothing) {}
+      : RowLoss(arguments), targets(targets), smoothing(smoothing) {}
   void operator()(const Worker& worker) const;
 };
 
 // l = -log q[label], q = p / sum(p), clipped
-struct SparseCrossEntropy : LossKernel {
+struct SparseCrossEntropy : RowLoss {
   const std::int32_t* labels;
-  SparseCrossEntropy(const LossArguments& arguments, const std::int32_t* labels)
-      : LossKernel(arguments), labels(labels) {}
+  SparseCrossEntropy(const LossArguments& arguments, const std::int32_t* labels) : RowLoss(arguments), labels(labels) {}
   void operator()(const Worker& worker) const;
 };
 
 // l = -sum_j t_j log q[j], q as above, t smoothed
-struct CrossEntropy : LossKernel {
+struct CrossEntropy : RowLoss {
   const float* targets;
   float smoothing;
   CrossEntropy(const LossArguments& arguments, const float* targets, float smoothing)
-      : LossKernel(arguments), targets(targets), smoothing(smoothing) {}
+      : RowLoss(arguments), targets(targets), smoothing(smoothing) {}
   void operator()(const Worker& worker) const;
 };
 
@@ -73,6 +80,7 @@ struct MeanLoss : LossKernel {
   Term term;
   MeanLoss(const LossArguments& arguments, const float* targets, Term term)
       : LossKernel(arguments), targets(targets), term(term) {}
+  Scratch scratch(int threads) const { return sums_scratch<2>(threads); }
   void operator()(const Worker& worker) const;
 };
 

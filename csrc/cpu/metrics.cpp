@@ -37,23 +37,25 @@ std::int64_t first_largest(const float* x, std::int64_t cols) {
   return j;
 }
 
-// Adds up value(i) for this worker's rows.
+// Runs value(i) over this worker's rows.
 template <class Value>
-void sum_rows(const MetricKernel& kernel, const Worker& worker, const Value& value) {
+void for_rows(const MetricKernel& kernel, const Worker& worker, const Value& value) {
   const Range mine = share(kernel.rows, worker.rank, worker.size);
-  double sums[2] = {0, 0};
-  for (std::int64_t i = mine.begin; i < mine.end; ++i) {
-    const double weight = kernel.weight(i);
-    sums[0] += weight * value(i);
-    sums[1] += weight;
-  }
-  add_sums<2>(worker, sums, {kernel.state, kernel.state + 1});
+  double* values = worker.shared<double>();
+  for (std::int64_t i = mine.begin; i < mine.end; ++i) values[i] = kernel.weight(i) * value(i);
 }
 
 }  // namespace
 
+void MetricKernel::conclude(const Worker& worker) const {
+  double total = weights == nullptr ? static_cast<double>(rows) : 0.0;
+  for (std::int64_t i = 0; weights != nullptr && i < rows; ++i) total += weights[i];
+  state[0] += sum_rows(worker, rows);
+  state[1] += total;
+}
+
 void TopKMatches::operator()(const Worker& worker) const {
-  sum_rows(*this, worker, [this](std::int64_t i) {
+  for_rows(*this, worker, [this](std::int64_t i) {
     const float* x = pred + i * cols;
     const float value = x[labels[i]];
     return value == value && count_above(x, 0, cols, value) < k ? 1.0 : 0.0;
@@ -61,18 +63,18 @@ void TopKMatches::operator()(const Worker& worker) const {
 }
 
 void SparseCategoricalMatches::operator()(const Worker& worker) const {
-  sum_rows(*this, worker,
+  for_rows(*this, worker,
            [this](std::int64_t i) { return is_first_largest(pred + i * cols, labels[i], cols) ? 1.0 : 0.0; });
 }
 
 void CategoricalMatches::operator()(const Worker& worker) const {
-  sum_rows(*this, worker, [this](std::int64_t i) {
+  for_rows(*this, worker, [this](std::int64_t i) {
     return is_first_largest(pred + i * cols, first_largest(targets + i * cols, cols), cols) ? 1.0 : 0.0;
   });
 }
 
 void BinaryMatches::operator()(const Worker& worker) const {
-  sum_rows(*this, worker, [this](std::int64_t i) {
+  for_rows(*this, worker, [this](std::int64_t i) {
     const float *x = pred + i * cols, *t = targets + i * cols;
     std::int64_t count = 0;
     for (std::int64_t j = 0; j < cols; ++j) count += (x[j] > threshold ? 1.f : 0.f) == t[j];

@@ -17,8 +17,11 @@ struct MetricKernel : Kernel {
   std::int64_t rows, cols;
   MetricKernel(const float* pred, const float* weights, double* state, std::int64_t rows, std::int64_t cols)
       : pred(pred), weights(weights), state(state), rows(rows), cols(cols) {}
-  Scratch scratch(int threads) const { return sums_scratch<2>(threads); }
+  Scratch scratch(int /*threads*/) const { return row_sums_scratch(rows); }
   std::int64_t work() const { return 4 * rows * cols; }
+  Partition before() const { return {Partition::rows, rows}; }
+  Partition after() const { return before(); }
+  void conclude(const Worker& worker) const;
   double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
 };
 

@@ -13,6 +13,8 @@ struct SoftmaxForward : Kernel {
   std::int64_t rows, cols;
 
   std::int64_t work() const { return 4 * rows * cols; }
+  Partition before() const { return {Partition::rows, rows}; }
+  Partition after() const { return before(); }
   void operator()(const Worker& worker) const;
 };
 
@@ -24,6 +26,8 @@ struct SoftmaxBackward : Kernel {
   std::int64_t rows, cols;
 
   std::int64_t work() const { return 2 * rows * cols; }
+  Partition before() const { return {Partition::rows, rows}; }
+  Partition after() const { return before(); }
   void operator()(const Worker& worker) const;
 };
 

@@ -21,7 +21,7 @@ struct WinogradForward : Kernel {
   ConvShape shape;
   const float* x;
   const float* w;
-  bool turned;  // w is the one of the forward pass, for which `shape` is the input_gradient_shape
+  Flag turned;  // w is the one of the forward pass, for which `shape` is the input_gradient_shape
   float* y;
   Epilogue epilogue;
 
