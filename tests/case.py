@@ -46,7 +46,8 @@ class Case:
     @property
     def bytes(self) -> int:
         """What the call must move at least: every array once, and twice what it adds to or updates."""
-        updated = {"params", "states"} | ({"c", "dw", "db"} if self.options.get("accumulate") else set())
+        updated = {"params", "states"} | ({"w", "b"} if self.kernel == "dense_update" else set())
+        updated |= {"c", "dw", "db"} if self.options.get("accumulate") else set()
         sizes = {name: sum(array.nbytes for array in arrays_in(value)) for name, value in self.arguments().items()}
         return sum(size * (2 if name in updated else 1) for name, size in sizes.items())
 
@@ -65,6 +66,8 @@ class Case:
         function, options = getattr(kernels, self.kernel), dict(self.options)
         if "activation" in options:
             options["activation"] = kernels.ACTIVATIONS[options["activation"]]
+        if self.kernel == "dense_update":
+            return _update_call(kernels, function, arguments, options)
         if self.kernel.endswith("_step"):
             return _optimizer_call(kernels, function, arguments, options)
         return lambda: function(**arguments, **options)
@@ -85,6 +88,22 @@ def _optimizer_call(kernels: Any, function: Any, arguments: Arguments, options: 
             if index > 0:
                 step[0] += 1
             function(table, lr, step, **options)
+
+    return run
+
+
+def _update_call(kernels: Any, function: Any, arguments: Arguments, options: dict[str, Any]) -> Callable[[], None]:
+    """A kernel that updates the tensors w and b, each given as [param, *states] or None."""
+    tensors = {name: arguments[name] for name in ("w", "b") if arguments[name] is not None}
+    params, *states = (list(arrays) for arrays in zip(*tensors.values()))
+    table = kernels.TensorTable(params, [np.zeros_like(param) for param in params], states)
+    rule = options.pop("rule")
+    updates = getattr(kernels, f"{rule}_updates")(table, arguments["lr"], arguments["step"], **options)
+    given = {name: (updates, number) for number, name in enumerate(tensors)}
+
+    def run() -> None:
+        updates.prepare()
+        function(arguments["x"], arguments["dz"], given.get("w"), given.get("b"))
 
     return run
 

@@ -13,6 +13,7 @@ from makers import (
     conv2d,
     conv2d_max_pool2d,
     dense,
+    dense_input_gradient,
     depthwise_conv2d,
     gemm,
     global_pooling,
@@ -20,7 +21,17 @@ from makers import (
     softmax,
 )
 from references.activations import ACTIVATIONS
-from training_makers import crop_flip, dropout, first_nonfinite, gather, loss, metric, optimizer, penalty
+from training_makers import (
+    crop_flip,
+    dense_update,
+    dropout,
+    first_nonfinite,
+    gather,
+    loss,
+    metric,
+    optimizer,
+    penalty,
+)
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
@@ -54,6 +65,21 @@ DENSE = [
     *[dense(1, 130, n, "gelu", keep_z=True) for n in (3, 20, 200)],
     dense(33, 300, 130, "tanh", bias=False, accumulate=True, keep_z=True),
     dense(300, 130, 70, "silu", accumulate=True, in_place=True),
+    dense(40, 300, 250, "relu"),  # few samples, many weights
+    dense(1, 300, 250, "gelu", keep_z=True),
+    dense(3, 259, 257, bias=False),
+    *[dense_input_gradient(*nio) for nio in [(0, 5, 3), (1, 1, 1), (2, 0, 3), (3, 17, 1), (17, 16, 15), (3, 97, 130)]],
+    *[dense_input_gradient(9, 18, 21, kind, ALPHA.get(kind, 0.0), in_place=True) for kind in ACTIVATIONS],
+    dense_input_gradient(9, 18, 21, "relu"),
+    *[dense_input_gradient(35, 65, 17, kind, dx=False) for kind in ("linear", "relu")],
+    *[dense_update(9, 31, 33, kind) for kind in ("sgd", "adam", "rmsprop")],
+    *[dense_update(*nio) for nio in [(1, 1, 1), (1, 300, 250), (40, 300, 250)]],
+    *[dense_update(*nio) for nio in [(0, 5, 3), (3, 17, 1), (97, 33, 300), (300, 130, 17)]],
+    *[dense_update(7, 40, 19, **kept) for kept in ({"bias": False}, {"weights": False})],
+    dense_update(7, 40, 19, "sgd", momentum=0.9),
+    dense_update(7, 40, 19, weight_decay=0.1, decoupled=True, clip_value=0.5),
+    dense_input_gradient(32, 128, 64, "relu", in_place=True, bench=True),
+    *[dense_update(n, 1000, 128, bench=True) for n in (1, 32, 2048)],
     dense(32, 1000, 128, "relu", in_place=True, bench=True),
     dense(32, 128, 64, "relu", in_place=True, bench=True),
     dense(128, 3136, 128, "relu", in_place=True, bench=True),

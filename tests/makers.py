@@ -105,6 +105,25 @@ def dense(n, inputs, outputs, activation="linear", alpha=0.0, **variant):
     return layer("dense", f"{n}x{inputs}x{outputs}", shapes, options, 2 * n * inputs * outputs, **variant)
 
 
+def dense_input_gradient(n, inputs, outputs, activation="linear", alpha=0.0, dx=True, in_place=False, bench=False):
+    """dz and dx of a dense layer, without dw and db."""
+
+    def make(rng):
+        saved = saved_for_backward(rng.standard_normal((n, outputs)), activation, alpha)
+        return {
+            "w": normal(rng, inputs, outputs),
+            "saved": None if saved is None else saved.astype(np.float32),
+            "dy": normal(rng, n, outputs),
+            "dz": blank(n, outputs),
+            "dx": blank(n, inputs) if dx else None,
+        }
+
+    options = {"activation": activation, "alpha": alpha}
+    name = label(n, inputs, outputs, without=None if dx else "dx", in_place=in_place, **options)
+    return Case("dense_input_gradient", name, make, ("dz", "dx") if dx else ("dz",), "sum", options,
+                {"dz": "dy"} if in_place else {}, bench=bench, flops=2 * n * inputs * outputs)  # fmt: skip
+
+
 def _geometry(size, window, strides, padding, dilations):
     """(padding as four numbers, output's height and width)."""
     if padding == "valid":

@@ -29,6 +29,14 @@ def test_gradients_take_two_blocks_in_turn():
     assert np.shares_memory(gradients.take((3,), second.reshape(2, 3)[1:]), first)
 
 
+def test_what_lies_in_a_block_is_known():
+    gradients, outside = GradientBuffers(), np.zeros((2, 3), np.float32)
+    assert not gradients.hold(outside)
+    first = gradients.take((2, 3), outside)
+    second = gradients.take((6,), first)
+    assert gradients.hold(first) and gradients.hold(second[1:].reshape(1, 5)) and not gradients.hold(outside)
+
+
 def test_a_copy_has_blocks_of_its_own():
     gradients = GradientBuffers()
     first = gradients.take((2, 3), np.zeros(1, np.float32))
@@ -42,7 +50,7 @@ def test_a_deep_network_keeps_two_gradients():
     model = models.Sequential(
         [layers.Input((64,)), *stack, layers.Reshape((8, 8)), layers.Dropout(0.1), layers.Flatten()]
     )
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", capture=False)  # in a captured step, gradients wait for the update of the weights
     x = np.random.default_rng(0).standard_normal((32, 64)).astype(np.float32)
     model.fit(x, x, 32, verbose=0)
     blocks = {id(layer.gradients) for layer in model.layers}

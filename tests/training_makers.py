@@ -95,6 +95,25 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=
     return Case(kernel, name, make, ("params", "states"), "optimizer", options, bench=bench, flops=12 * size * steps)
 
 
+def dense_update(n, inputs, outputs, rule="adam", first=2, bias=True, weights=True, bench=False, **options):
+    """dw and db of a dense layer and at once step number `first` of an optimizer; w and b are [param, *its state]."""
+
+    def tensor(rng, *shape):
+        states = [np.asarray(1 + rng.random(shape), np.float32) for _ in range(SLOTS[f"{rule}_step"](options))]
+        return [normal(rng, *shape), *states]
+
+    def make(rng):
+        arrays = {"x": normal(rng, n, inputs), "dz": normal(rng, n, outputs)}
+        arrays["w"] = tensor(rng, inputs, outputs) if weights else None
+        arrays["b"] = tensor(rng, outputs) if bias else None
+        return {**arrays, "lr": np.array([0.05]), "step": np.array([first], np.int64)}
+
+    written = [name for name, given in (("w", weights), ("b", bias)) if given]
+    name = label(n, inputs, outputs, rule=rule, bias=bias, weights=weights, **options)
+    return Case("dense_update", name, make, tuple(written), "sum", {"rule": rule, **options}, bench=bench,
+                flops=2 * (n + 6) * inputs * outputs)  # fmt: skip
+
+
 def penalty(*shape, l1, l2, bench=False):
     options = {"l1": l1, "l2": l2}
     return Case("regularization_penalty", label(*shape, **options),

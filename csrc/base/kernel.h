@@ -24,7 +24,8 @@ class Flag {
 
 // How the workers of a kernel divide what they share with the kernels before and after it: of every array that one of
 // those writes or that it writes itself, each worker touches its share(count, rank, size) of the rows alone. Where two
-// kernels that follow one another divide alike, no worker needs to wait for another one between them.
+// kernels that follow one another divide alike, no worker needs to wait for another one between them: arrays that are
+// not the same must lie apart, then.
 struct Partition {
   enum Kind { mixed, rows, parameters };  // mixed: anyone may touch anything
   Kind kind = mixed;

@@ -1,6 +1,7 @@
-// gemm, dense_forward, dense_backward.
+// gemm and the dense layer.
 #include "bindings/activation_argument.h"
 #include "bindings/launch.h"
+#include "bindings/tensor_updates.h"
 #include "cpu/dense.h"
 
 namespace fnn::bindings {
@@ -49,8 +50,8 @@ void dense_forward(py::handle x, py::handle w, py::handle b, py::handle y, py::h
   const auto kept = optional_out<float>(border, "z", z, {input.shape[0], weights.shape[1]});
   border.done();
   const Activation kind = activation_argument(border, activation, alpha);
-  launch(cpu::dense_forward(input.ptr(), weights.ptr(), output.ptr(), input.shape[0], input.shape[1], weights.shape[1],
-                            {bias.ptr(), kept.ptr(), kind, alpha}));
+  launch(cpu::DenseForward(input.ptr(), weights.ptr(), output.ptr(), input.shape[0], input.shape[1], weights.shape[1],
+                           {bias.ptr(), kept.ptr(), kind, alpha}));
 }
 
 void dense_backward(py::handle x, py::handle w, py::handle saved, py::handle dy, py::handle dz, py::handle dw,
@@ -73,6 +74,32 @@ void dense_backward(py::handle x, py::handle w, py::handle saved, py::handle dy,
   launch(kernel);
 }
 
+void dense_input_gradient(py::handle w, py::handle saved, py::handle dy, py::handle dz, py::handle dx, int activation,
+                          float alpha) {
+  Border border("dense_input_gradient");
+  const auto weights = border.in<float>("w", w, {kAny, kAny});
+  const std::int64_t in = weights.shape[0], out = weights.shape[1];
+  const auto grad = border.in<float>("dy", dy, {kAny, out});
+  const std::int64_t n = grad.shape[0];
+  const Activation kind = activation_argument(border, activation, alpha);
+  const auto values = saved_argument(border, saved, kind, {n, out});
+  const auto grad_z = border.out_or_in_place<float>("dz", dz, {n, out});
+  const auto grad_x = optional_out<float>(border, "dx", dx, {n, in});
+  border.done();
+  launch(cpu::DenseInputGradient{
+      {}, weights.ptr(), values.ptr(), grad.ptr(), grad_z.ptr(), grad_x.ptr(), n, in, out, kind, alpha});
+}
+
+void dense_update(py::handle x, py::handle dz, py::handle w, py::handle b) {
+  Border border("dense_update");
+  const auto input = border.in<float>("x", x, {kAny, kAny});
+  const auto grad = border.in<float>("dz", dz, {input.shape[0], kAny});
+  const std::int64_t n = input.shape[0], in = input.shape[1], out = grad.shape[1];
+  const cpu::TensorUpdate weights = update_argument(border, "w", w, in * out);
+  const cpu::TensorUpdate bias = update_argument(border, "b", b, out);
+  launch(cpu::DenseUpdate{{}, input.ptr(), grad.ptr(), n, in, out, weights, bias});
+}
+
 }  // namespace
 
 void bind_dense(py::module_& module) {
@@ -82,6 +109,9 @@ void bind_dense(py::module_& module) {
   module.def("dense_forward", &dense_forward, "x"_a, "w"_a, "b"_a, "y"_a, "z"_a, "activation"_a, "alpha"_a);
   module.def("dense_backward", &dense_backward, "x"_a, "w"_a, "saved"_a, "dy"_a, "dz"_a, "dw"_a, "db"_a, "dx"_a,
              "activation"_a, "alpha"_a, "accumulate"_a);
+  module.def("dense_input_gradient", &dense_input_gradient, "w"_a, "saved"_a, "dy"_a, "dz"_a, "dx"_a, "activation"_a,
+             "alpha"_a);
+  module.def("dense_update", &dense_update, "x"_a, "dz"_a, "w"_a, "b"_a);
 }
 
 }  // namespace fnn::bindings

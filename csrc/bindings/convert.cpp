@@ -97,6 +97,10 @@ void fail(const char* function, const std::string& argument, const std::string& 
   throw py::value_error(std::string(function) + ": " + argument + " must be " + wanted + ", got " + given);
 }
 
+void keep_while_recorded(py::handle object, const void* data) {
+  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object), data);
+}
+
 RawArray Border::check(const char* name, py::handle object, DType dtype, const std::int64_t* wanted, int rank,
                        int flags) {
   if (!py::isinstance<py::array>(object)) {
@@ -129,7 +133,7 @@ RawArray Border::check(const char* name, py::handle object, DType dtype, const s
     fail(name, "writable, since the result goes there", "a read-only array");
   }
   remember(name, array, flags);
-  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object), array.data);
+  keep_while_recorded(object, array.data);
   return array;
 }
 

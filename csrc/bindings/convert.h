@@ -74,6 +74,9 @@ using Shape = std::initializer_list<std::int64_t>;
 [[noreturn]] void fail(const char* function, const std::string& argument, const std::string& wanted,
                        const std::string& given);
 
+// A tape that records keeps the object, which owns the memory at `data`, as long as itself.
+void keep_while_recorded(py::handle object, const void* data = nullptr);
+
 // Checks one call's arguments, one by one, and at the end that no output overlaps another array.
 class Border {
  public:

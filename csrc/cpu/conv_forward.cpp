@@ -129,7 +129,7 @@ void compute_lines(const ConvForward& k, const Worker& worker, Range lines, Imag
 WinogradForward as_winograd(const ConvForward& k) { return {{}, k.shape, k.x, k.w, false, k.y, k.epilogue}; }
 
 Gemm as_product(const ConvForward& k) {
-  return dense_forward(k.x, k.w, k.y, k.shape.n * k.shape.pixels(), k.shape.c, k.shape.f, k.epilogue);
+  return DenseForward(k.x, k.w, k.y, k.shape.n * k.shape.pixels(), k.shape.c, k.shape.f, k.epilogue);
 }
 
 }  // namespace

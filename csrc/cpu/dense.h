@@ -1,12 +1,28 @@
 // Dense layer: y = f(x W + b) and its gradients.
 #pragma once
 #include "cpu/gemm.h"
+#include "cpu/tensor_update.h"
 
 namespace fnn::cpu {
 
-// x [n, in], w [in, out], y [n, out].
-Gemm dense_forward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
-                   const Epilogue& epilogue);
+// y = f(x W + b): x [n, in], w [in, out], y [n, out].
+//
+// With few samples and many weights each thread takes some rows of w, in parts that don't depend on the number of
+// threads, and the parts of every sum are added up in order: the same bits on one thread.
+struct DenseForward : Gemm {
+  DenseForward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
+               const Epilogue& epilogue);
+
+  Scratch scratch(int threads) const;
+  Partition before() const;
+  Partition after() const;
+  void operator()(const Worker& worker) const;
+
+ private:
+  bool in_parts() const { return depth_limit > 0; }
+  bool by_rows() const;
+  void sum_parts(const Worker& worker) const;
+};
 
 // dz = dy f'(saved) in place or apart, then
 //   dw = x^T dz      db = column sums of dz      dx = dz w^T
@@ -32,6 +48,49 @@ struct DenseBackward : Kernel {
  private:
   Gemm weight_gradient() const;
   Gemm input_gradient() const;
+};
+
+// The part of it that the layers below wait for: dz, and dx unless that is null. The same bits.
+struct DenseInputGradient : Kernel {
+  const float* w;
+  const float* saved;
+  const float* dy;
+  float* dz;
+  float* dx;
+  std::int64_t n, in, out;
+  Activation activation;
+  float alpha;
+
+  std::int64_t work() const { return n * out * (dx == nullptr ? 1 : in / 5 + 1); }
+  Scratch scratch(int threads) const;
+  Partition before() const;
+  Partition after() const { return before(); }
+  void operator()(const Worker& worker) const;
+
+ private:
+  Gemm product() const;
+  bool by_rows() const;
+};
+
+// The rest of it, followed at once by the update: the gradient of a few rows of w (and of b) is written to a block of
+// memory that stays in the first-level cache, and from there goes into these rows, which are then hot or will be.
+// The gradient of all is never in memory. Bits are those of DenseBackward and OptimizerStep one after the other.
+struct DenseUpdate : Kernel {
+  const float* x;
+  const float* dz;
+  std::int64_t n, in, out;
+  TensorUpdate w, b;
+
+  std::int64_t work() const { return in * out * (n + 40) / 5; }
+  Scratch scratch(int threads) const;
+  Partition before() const { return {Partition::parameters, 0}; }
+  Partition after() const { return before(); }
+  void operator()(const Worker& worker) const;
+
+ private:
+  Gemm weight_gradient() const;
+  Gemm part(Range rows, Range columns, float* dw) const;
+  std::int64_t block_rows() const;
 };
 
 }  // namespace fnn::cpu

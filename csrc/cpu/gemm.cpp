@@ -49,8 +49,9 @@ Blocking blocking_of(const Gemm& g) {
   const bool pack_a = (large && g.n > 4 * kLanes && g.m > kMaxTileRows) || (rows_collide && g.n > 2 * kLanes);
   const bool pack_b = g.b_transposed || (large && g.m > 4 * kMaxTileRows);
   const bool blocked = pack_a || pack_b;
+  const std::int64_t depth = g.depth_limit > 0 ? g.depth_limit : blocked ? kDepth : g.k;
   return {pack_a, pack_b, blocked ? std::min(kRows, g.m) : g.m, blocked ? std::min(kColumns, g.n) : g.n,
-          blocked ? std::min(kDepth, g.k) : g.k};
+          std::min(depth, g.k)};
 }
 
 // Sizes in floats of the three parts of a thread's scratch.
@@ -226,14 +227,25 @@ Scratch Gemm::scratch(int) const {
   return {0, static_cast<std::size_t>(buffers_of(blocking_of(*this)).total()) * sizeof(float)};
 }
 
+void Gemm::multiply(Range rows, Range columns, float* scratch) const {
+  if (m != 1 || b_transposed) return multiply_tiles(rows, columns, scratch);
+  if (rows.size() == 1) multiply_row(*this, columns);
+}
+
+void Gemm::multiply_tiles(Range rows, Range columns, float* scratch) const {
+  const Blocking blocking = blocking_of(*this);
+  Block(*this, blocking, rows, columns, scratch).multiply();
+}
+
+std::int64_t Gemm::depth() const { return blocking_of(*this).depth; }
+
 void Gemm::operator()(const Worker& worker) const {
   if (m == 1 && !b_transposed) return multiply_row(*this, share(n, worker.rank, worker.size, 2 * kLanes));
   const Split split = split_of(*this, worker.size);
   if (worker.rank >= split.m * split.n) return;
   const Range rows = share(m, worker.rank % split.m, split.m);
   const Range columns = share(n, worker.rank / split.m, split.n, 2 * kLanes);
-  const Blocking blocking = blocking_of(*this);
-  Block(*this, blocking, rows, columns, worker.scratch<float>()).multiply();
+  multiply(rows, columns, worker.scratch<float>());
 }
 
 }  // namespace fnn::cpu

@@ -15,18 +15,27 @@ struct Gemm : Kernel {
   std::int64_t m, n, k;
   const float* a;  // [m, k], or [k, m] when a_transposed; row-major, rows lda apart
   std::int64_t lda;
-  bool a_transposed;
+  Flag a_transposed;
   const float* b;  // [k, n], or [n, k] when b_transposed
   std::int64_t ldb;
-  bool b_transposed;
+  Flag b_transposed;
   float* c;  // [m, n]
   std::int64_t ldc;
-  bool accumulate;    // C += product; then the activation is linear
+  Flag accumulate;    // C += product; then the activation is linear
   Epilogue epilogue;  // z, when given, is laid out as C
+  // Products that are summed up before they are added to C; 0: as many as suit the caches. Parts of a matrix product
+  // give the bits of the whole if they are given its depth().
+  std::int64_t depth_limit = 0;
 
   std::int64_t work() const { return m * n * (k + 8) / 5; }
   Scratch scratch(int threads) const;
   void operator()(const Worker& worker) const;
+
+  // These rows and columns of C, by one thread with a worker's scratch.
+  void multiply(Range rows, Range columns, float* scratch) const;
+  // The same in tiles even if C has one row alone, as it may as a part of a larger one.
+  void multiply_tiles(Range rows, Range columns, float* scratch) const;
+  std::int64_t depth() const;
 };
 
 }  // namespace fnn::cpu

@@ -37,21 +37,6 @@ FNN_INLINE void sum_columns(const float* dz, float* db, std::int64_t rows, std::
   }
 }
 
-// db (+)= sums of some columns of dz [rows, columns], the rows in order.
-void sum_some_columns(Range mine, const float* dz, float* db, std::int64_t rows, std::int64_t columns,
-                      bool accumulate) {
-  constexpr std::int64_t kWide = 4 * kLanes;
-  for (std::int64_t first = 0; first == 0 || first < rows; first += kBlockRows) {
-    const float* from = dz + first * columns;
-    const std::int64_t count = std::min(kBlockRows, rows - first);
-    const bool adds = accumulate || first > 0;
-    std::int64_t j = mine.begin;
-    for (; j + kWide <= mine.end; j += kWide) sum_columns<4>(from + j, db + j, count, columns, kLanes, adds);
-    for (; j < mine.end; j += kLanes)
-      sum_columns<1>(from + j, db + j, count, columns, std::min<std::int64_t>(kLanes, mine.end - j), adds);
-  }
-}
-
 }  // namespace
 
 void activation_gradient(Activation activation, float alpha, const float* saved, const float* dy, float* dz,
@@ -62,7 +47,20 @@ void activation_gradient(Activation activation, float alpha, const float* saved,
 }
 
 void column_sums(const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate) {
-  sum_some_columns({0, columns}, dz, db, rows, columns, accumulate);
+  column_sums({0, columns}, dz, db, rows, columns, accumulate);
+}
+
+void column_sums(Range mine, const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate) {
+  constexpr std::int64_t kWide = 4 * kLanes;
+  for (std::int64_t first = 0; first == 0 || first < rows; first += kBlockRows) {
+    const float* from = dz + first * columns + mine.begin;
+    const std::int64_t count = std::min(kBlockRows, rows - first);
+    const bool adds = accumulate || first > 0;
+    std::int64_t j = 0;
+    for (; j + kWide <= mine.size(); j += kWide) sum_columns<4>(from + j, db + j, count, columns, kLanes, adds);
+    for (; j < mine.size(); j += kLanes)
+      sum_columns<1>(from + j, db + j, count, columns, std::min<std::int64_t>(kLanes, mine.size() - j), adds);
+  }
 }
 
 void begin_backward(const Worker& worker, Activation activation, float alpha, const float* saved, const float* dy,
@@ -73,8 +71,9 @@ void begin_backward(const Worker& worker, Activation activation, float alpha, co
     activation_gradient(activation, alpha, mine_saved, dy + mine.begin, dz + mine.begin, mine.size());
     worker.barrier();
   }
-  if (db != nullptr)
-    sum_some_columns(share(columns, worker.rank, worker.size, kLanes), dz, db, rows, columns, accumulate);
+  if (db == nullptr) return;
+  const Range mine = share(columns, worker.rank, worker.size, kLanes);
+  column_sums(mine, dz, db + mine.begin, rows, columns, accumulate);
 }
 
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate) {

@@ -18,6 +18,9 @@ void activation_gradient(Activation activation, float alpha, const float* saved,
                          std::int64_t count);
 void column_sums(const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate);
 
+// The sums of the columns `mine` alone, in the same order; db[0] belongs to the first of them.
+void column_sums(Range mine, const float* dz, float* db, std::int64_t rows, std::int64_t columns, bool accumulate);
+
 // dw (+)= sum of the workers' parts [worker.size, count], added in the order of their ranks.
 void sum_parts(const Worker& worker, const float* parts, std::int64_t count, float* dw, bool accumulate);
 

@@ -25,18 +25,6 @@ void for_share(const TensorList& list, const Worker& worker, const Visit& visit)
   }
 }
 
-// What happens to the gradient of one tensor before the rule sees it.
-struct Preparation {
-  float scale, l1, l2, factor, limit, coupled;
-
-  bool only_scales() const { return l1 == 0.f && l2 == 0.f && limit == INFINITY && coupled == 0.f; }
-  FNN_INLINE Vec regularized(Vec p, Vec g) const { return Vec(scale) * g + (Vec(l1) * sign(p) + Vec(l2) * p); }
-  FNN_INLINE Vec operator()(Vec p, Vec g) const {
-    const Vec clipped = max(min(Vec(factor) * regularized(p, g), Vec(limit)), Vec(-limit));
-    return clipped + Vec(coupled) * p;
-  }
-};
-
 // Squares of the regularised gradients of [begin, end), summed in float64: a float overflows at |g| = 1e19.
 double square_sum(const OptimizerTensor& tensor, const Preparation& prepare, std::int64_t begin, std::int64_t end) {
   const bool regularized = tensor.l1 != 0.f || tensor.l2 != 0.f;
@@ -76,26 +64,11 @@ Norms find_norms(const TensorList& list, const StepOptions& options, const Worke
   double* own = worker.shared<double>() + worker.rank * list.tensor_count;
   std::fill(own, own + list.tensor_count, 0.0);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
-    const Preparation prepare{options.scale, tensor.l1, tensor.l2, 1.f, INFINITY, 0.f};
+    const Preparation prepare(tensor, options, 1.0);
     own[&tensor - list.tensors] = square_sum(tensor, prepare, begin, end);
   });
   worker.barrier();
   return {worker.shared<double>(), list.tensor_count, worker.size};
-}
-
-// The update of elements [begin, end) of one tensor; `prepare` maps (p, g) to the gradient that the rule gets. What the
-// loop reads comes by value: a store may alias anything in memory, and would make the compiler load it anew each time.
-template <int kSlots, class Step, class Prepare>
-void update(const OptimizerTensor tensor, std::int64_t begin, std::int64_t end, const Step step, float keep,
-            const Prepare prepare) {
-  for_lanes(begin, end, [=](std::int64_t i, auto lanes) {
-    Vec slots[kSlots + 1];
-    for (int k = 0; k < kSlots; ++k) slots[k] = load(tensor.slots[k] + i, lanes);
-    const Vec p = load(tensor.param + i, lanes);
-    const Vec g = prepare(p, load(tensor.grad + i, lanes));
-    store(tensor.param + i, step(p * Vec(keep), g, slots), lanes);
-    for (int k = 0; k < kSlots; ++k) store(tensor.slots[k] + i, slots[k], lanes);
-  });
 }
 
 }  // namespace
@@ -112,23 +85,11 @@ void OptimizerStep<Rule>::operator()(const Worker& worker) const {
   auto step = rule.at(*lr, *t);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     if (tensor.lr_scale != lr_scale) step = rule.at(*lr * (lr_scale = tensor.lr_scale), *t);
-    const double decay = options.weight_decay * tensor.decay;
-    const float keep = options.decoupled ? static_cast<float>(1.0 - *lr * lr_scale * decay) : 1.f;
     if (norms.rows != nullptr && options.clip_norm_per_tensor) {
       factor = clip_factor(norms.of(&tensor - list.tensors), options.clip_norm);
     }
-    const Preparation prepare{options.scale,
-                              tensor.l1,
-                              tensor.l2,
-                              static_cast<float>(factor),
-                              options.clip_value > 0.f ? options.clip_value : INFINITY,
-                              options.decoupled ? 0.f : static_cast<float>(decay)};
-    if (prepare.only_scales()) {
-      const Vec scale(static_cast<float>(options.scale * factor));
-      update<Rule::kSlots>(tensor, begin, end, step, keep, [scale](Vec, Vec g) { return scale * g; });
-    } else {
-      update<Rule::kSlots>(tensor, begin, end, step, keep, prepare);
-    }
+    const TensorStep<Rule> numbers(step, tensor, options, *lr, factor);
+    update_elements(tensor, numbers, tensor.grad + begin, begin, end - begin);
   });
 }
 

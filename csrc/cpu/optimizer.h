@@ -1,42 +1,20 @@
-// Optimizer steps over many tensors at once.
-//
-// For every tensor i:  g = scale * grad + l1_i sign(p) + l2_i p
-//                      g *= min(1, clip_norm / norm), the norm over all tensors or over this one
-//                      g = clip(g, -clip_value, clip_value)
-//                      weight decay, with c = weight_decay * decay_i: coupled g += c p, or decoupled p *= 1 - lr
-//                      lr_scale_i c p, state = rule(p, g, state) with lr lr_scale_i
+// Optimizer steps over many tensors at once: for each what tensor_update.h says, the gradients clipped by norm before
+// where that is wanted: factor = min(1, clip_norm / norm), the norm over all tensors or over this one.
 //
 // Elements, not tensors, are shared out among the threads: one large tensor and a thousand small ones take the same
 // time.
 #pragma once
 #include <cstdint>
 
-#include "base/kernel.h"
-#include "cpu/lanes.h"
-#include "math/update_rules.h"
+#include "cpu/control.h"
+#include "cpu/tensor_update.h"
 
 namespace fnn::cpu {
-
-inline constexpr int kMaxSlots = 3;
-
-struct OptimizerTensor {
-  float* param;
-  const float* grad;
-  float* slots[kMaxSlots];
-  std::int64_t begin, count;  // begin: elements of the tensors before
-  float l1, l2, decay, lr_scale;
-};
 
 // Non-owning view of a table of tensors.
 struct TensorList {
   const OptimizerTensor* tensors;
   std::int64_t tensor_count, element_count;
-};
-
-struct StepOptions {
-  double weight_decay = 0.0;
-  float scale = 1.f, clip_norm = 0.f, clip_value = 0.f;  // scale: negative to maximise; clip: 0 for none
-  bool decoupled = false, clip_norm_per_tensor = false;
 };
 
 // lr and t are read when the kernel runs, so that a recorded step can be replayed with new ones.
@@ -56,6 +34,29 @@ struct OptimizerStep : Kernel {
   }
   std::int64_t work() const { return (3 + Rule::kSlots) * list.element_count; }
   void operator()(const Worker& worker) const;
+};
+
+// The numbers of a step for each tensor, for kernels that update tensors one by one after it.
+template <class Rule>
+struct PrepareSteps : Control {
+  TensorList list;
+  Rule rule;
+  StepOptions options;
+  const double* lr;
+  const std::int64_t* t;
+  TensorStep<Rule>* steps;  // one a tensor
+  PrepareSteps(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
+               const std::int64_t* t, TensorStep<Rule>* steps)
+      : list(list), rule(rule), options(options), lr(lr), t(t), steps(steps) {}
+  void operator()(const Worker&) const {
+    double lr_scale = 1.0;
+    auto step = rule.at(*lr, *t);
+    for (std::int64_t i = 0; i < list.tensor_count; ++i) {
+      const OptimizerTensor& tensor = list.tensors[i];
+      if (tensor.lr_scale != lr_scale) step = rule.at(*lr * (lr_scale = tensor.lr_scale), *t);
+      steps[i] = TensorStep<Rule>(step, tensor, options, *lr);
+    }
+  }
 };
 
 }  // namespace fnn::cpu

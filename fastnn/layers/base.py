@@ -7,48 +7,16 @@ a copy.
 """
 
 import inspect
-import math
 import re
 from typing import Any
 
 import numpy as np
 
 from fastnn import activations, initializers, random, regularizers
-from fastnn._backend import empty, kernels, zeros
+from fastnn._backend import kernels
 from fastnn._check import fail
 from fastnn.layers.buffers import Buffers, GradientBuffers
-
-Shape = tuple[int, ...]
-
-
-class Parameter:
-    """A weight: its value, its gradient, and what the optimizer needs to know about it.
-
-    Attributes:
-        name: "dense/kernel": the layer's name and the weight's, unique in a model.
-        shape: its shape.
-        value: float32; in a model a view of the flat buffer of all parameters.
-        grad: float32 of the same shape, a view of the flat gradients; None if the parameter isn't trained.
-        initializer, regularizer: as given to ``Layer.add_weight``.
-        trainable: False for state that no gradient changes.
-    """
-
-    __slots__ = ("grad", "initializer", "name", "regularizer", "shape", "trainable", "value")
-
-    def __init__(self, name: str, shape: Shape, initializer: Any, regularizer: Any, trainable: bool):
-        self.name, self.shape = name, shape
-        self.initializer, self.regularizer, self.trainable = initializer, regularizer, trainable
-        self.value: np.ndarray = empty(shape)
-        self.value[...] = initializer(shape)
-        self.grad: np.ndarray | None = zeros(shape) if trainable else None
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def __repr__(self) -> str:
-        return f"<Parameter {self.name} {self.shape}>"
+from fastnn.layers.parameter import Parameter, Shape
 
 
 class Layer:
@@ -140,6 +108,15 @@ class Layer:
         Returns:
             dx, float32[n, *input_shape], or None; what it lies in is used again by the layers below.
         """
+        raise NotImplementedError
+
+    def self_updating(self) -> list[Parameter]:
+        """The parameters that ``update`` can update; none unless a layer says so."""
+        return []
+
+    def update(self) -> None:
+        """Gradient and update of the ``self_updating`` parameters in one: what ``backward`` left out because their
+        ``Parameter.update`` was set. It has gone through all layers before the first one's ``update`` is called."""
         raise NotImplementedError
 
     def __call__(self, x: np.ndarray, training: bool = False) -> np.ndarray:

@@ -22,6 +22,10 @@ class Buffers:
         view = self._views.get((name, shape))
         return self._new_view(name, shape, dtype) if view is None else view
 
+    def all(self) -> list[np.ndarray]:
+        """What holds the arrays, one block a name."""
+        return list(self._bases.values())
+
     def _new_view(self, name: str, shape: Shape, dtype: Any) -> np.ndarray:
         size = math.prod(shape)
         base = self._bases.get(name)
@@ -50,6 +54,10 @@ class GradientBuffers:
         """An array of this shape in the block that `dy` isn't in."""
         first = self._buffers.get("first", shape)
         return self._buffers.get("second", shape) if _owner(first) is _owner(dy) else first
+
+    def hold(self, array: np.ndarray) -> bool:
+        """Whether the array lies in one of the two blocks, so that it's soon overwritten."""
+        return any(_owner(block) is _owner(array) for block in self._buffers.all())
 
 
 def _owner(array: np.ndarray) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 from fastnn import _check, activations, initializers, random, regularizers
 from fastnn._backend import kernels
 from fastnn._check import fail
-from fastnn.layers.base import ActivatedLayer, Layer, Shape, as_rows, check_shape
+from fastnn.layers.base import ActivatedLayer, Layer, Parameter, Shape, as_rows, check_shape
 
 
 class InputLayer(Layer):
@@ -109,12 +109,26 @@ class Dense(ActivatedLayer):
     def backward(self, dy: np.ndarray, need_dx: bool, accumulate: bool) -> np.ndarray | None:
         x, kernel, bias = self._x, self.kernel, self.bias
         dy2, saved, activation = self._begin_backward(as_rows(dy))
-        dx = self.gradient_buffer(x.shape, dy) if need_dx else None
-        db = None if bias is None else bias.grad
-        kernels.dense_backward(
-            x, kernel.value, saved, dy2, dy2, kernel.grad, db, dx, activation, self.rule.alpha, accumulate
-        )
+        if kernel.update is not None:
+            # dz must last until `update`. And threads don't wait for each other between layers: dx can't lie where
+            # another layer's gradient is still read.
+            dx = self.buffer("dx", x.shape) if need_dx else None
+            dz = self.buffer("dz", dy2.shape) if self.gradients.hold(dy) else dy2
+            kernels.dense_input_gradient(kernel.value, saved, dy2, dz, dx, activation, self.rule.alpha)
+            self._left_out = (x, dz, kernel.update, None if bias is None else bias.update)
+        else:
+            dx = self.gradient_buffer(x.shape, dy) if need_dx else None
+            db = None if bias is None else bias.grad
+            kernels.dense_backward(
+                x, kernel.value, saved, dy2, dy2, kernel.grad, db, dx, activation, self.rule.alpha, accumulate
+            )
         return dx if dx is None or dy.ndim == 2 else dx.reshape(*dy.shape[:-1], x.shape[1])
+
+    def self_updating(self) -> list[Parameter]:
+        return self.trainable_parameters
+
+    def update(self) -> None:
+        kernels.dense_update(*self._left_out)
 
     def get_config(self) -> dict[str, Any]:
         return {

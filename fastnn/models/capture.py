@@ -13,6 +13,7 @@ import numpy as np
 from fastnn._backend import get_num_threads, kernels
 from fastnn.models.batches import Batch
 from fastnn.models.pace import LARGEST_CALL, Pace
+from fastnn.models.self_updates import SelfUpdates
 from fastnn.models.sources import ArrayBatches
 from fastnn.models.step import Step
 
@@ -34,6 +35,7 @@ class CapturedEpochs:
         self._losses, self._rates = np.zeros(LARGEST_CALL), np.zeros(LARGEST_CALL)
         self._index = {size: np.zeros(size, np.int64) for size, _ in source.sizes()}
         self._tapes: dict[int, Any] = {}
+        self._updates = SelfUpdates(step, optimizer)
         self._pace = Pace()
 
     def calls(self, one_by_one: bool) -> Iterator[tuple[int, list[float]]]:
@@ -83,11 +85,13 @@ class CapturedEpochs:
         """A step as kernel calls only; what isn't a kernel call here isn't on the tape."""
         step, index = self._step, self._index[size]
         kernels.begin_batch(self._order, self._position, index, self._source.batch_size, step.total)
-        step.differentiate(self._source.gather(index))
+        with self._updates:
+            step.differentiate(self._source.gather(index))
         kernels.store_loss(step.total, self._losses, self._slot)
         if not kernels.stop_unless_finite(step.total):
             return False
-        self._optimizer.scheduled_step(self._rates, self._slot)
+        self._optimizer.begin_step(self._rates, self._slot)
+        self._updates.run()
         kernels.end_batch(self._position, self._slot)
         return True
 

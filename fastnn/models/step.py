@@ -20,6 +20,7 @@ class Step:
 
     Attributes:
         targets: the forms of y that the loss and the metrics want.
+        layers: those of the model.
         fused: whether the loss takes over the last activation, so that the model emits logits.
         total: float64[1], the loss of the batch.
         uncaptured: the names of what isn't all kernel calls, so that a step can't be captured; empty if it can.
@@ -33,7 +34,7 @@ class Step:
         weighted: list[bool],
         accumulate_steps: int,
     ):
-        layers = model.layers
+        layers = self.layers = model.layers
         self.accumulate_steps = accumulate_steps
         self.last = layers[-1]
         self.targets = Targets(loss, metric_list, self.last.output_shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -113,18 +113,39 @@ class Optimizer:
         values = [parameter.value for parameter in self._parameters]
         self._slots = {name: _views(_backend.zeros(flat_param.shape), flat_param, values) for name in self.slot_names()}
         self._step[0] = 0
+        self._run = self._bind(f"{self.kernel}_step", range(len(values)))
+
+    def self_updates(self, parameters: Sequence[Any]) -> tuple[Any, Callable[[], None] | None] | None:
+        """For a step in which the kernels that compute the gradients of some parameters update them at once.
+
+        Args:
+            parameters: some of those that `build` was given.
+
+        Returns:
+            (updates, step): the n-th of `parameters` is updated by what gets (updates, n), after `updates.prepare()`;
+            `step` updates all other parameters, None if there are none. None instead of both where an update needs
+            every gradient before: with clipping by norm.
+        """
+        if self.clipnorm is not None or self.global_clipnorm is not None:
+            return None
+        places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
+        chosen = [places.pop(id(parameter)) for parameter in parameters]
+        updates = self._bind(f"{self.kernel}_updates", chosen)()
+        return updates, self._bind(f"{self.kernel}_step", list(places.values())) if places else None
+
+    def _bind(self, kernel: str, places: Sequence[int]) -> Callable[[], Any]:
+        """The kernel with a table of the parameters at these places."""
+        chosen = [self._parameters[place] for place in places]
         table = _backend.kernels.TensorTable(
-            values,
-            [parameter.grad for parameter in self._parameters],
-            list(self._slots.values()),
-            l1=np.array([getattr(parameter.regularizer, "l1", 0.0) for parameter in self._parameters], np.float32),
-            l2=np.array([2 * getattr(parameter.regularizer, "l2", 0.0) for parameter in self._parameters], np.float32),
-            decay=np.array([self._decays(parameter.name) for parameter in self._parameters], np.float32),
+            [parameter.value for parameter in chosen],
+            [parameter.grad for parameter in chosen],
+            [[arrays[place] for place in places] for arrays in self._slots.values()],
+            l1=np.array([getattr(parameter.regularizer, "l1", 0.0) for parameter in chosen], np.float32),
+            l2=np.array([2 * getattr(parameter.regularizer, "l2", 0.0) for parameter in chosen], np.float32),
+            decay=np.array([self._decays(parameter.name) for parameter in chosen], np.float32),
         )
-        kernel = getattr(_backend.kernels, self.kernel)
-        self._run = functools.partial(
-            kernel, table, self._lr, self._step, **self.common_options(), **self.kernel_options()
-        )
+        options = {**self.common_options(), **self.kernel_options()}
+        return functools.partial(getattr(_backend.kernels, kernel), table, self._lr, self._step, **options)
 
     def common_options(self) -> dict[str, Any]:
         """The kernel's arguments for decay and clipping."""
@@ -143,13 +164,21 @@ class Optimizer:
         self.scheduled_step(self.upcoming_rates(1), _FIRST)
 
     def scheduled_step(self, rates: Array, slot: Array) -> None:
-        """One update whose learning rate is rates[slot]: nothing but kernel calls, so that a tape can record it.
+        """One update whose learning rate is rates[slot]."""
+        self.begin_step(rates, slot)
+        self.common_step()
+
+    def begin_step(self, rates: Array, slot: Array) -> None:
+        """What a step begins with: its number and its learning rate, rates[slot]. A kernel call, for tapes to record.
 
         Args:
             rates: float64[n], the learning rates of the steps to come.
             slot: int64[1].
         """
         _backend.kernels.begin_update(rates, slot, self._lr, self._step)
+
+    def common_step(self) -> None:
+        """The update of all parameters, after `begin_step`; one kernel call."""
         self._run()
 
     def upcoming_rates(self, count: int) -> Array:

@@ -18,7 +18,7 @@ class SGD(Optimizer):
     """
 
     default_name = "sgd"
-    kernel = "sgd_step"
+    kernel = "sgd"
 
     def __init__(self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any) -> None:
         super().__init__(learning_rate, **common)
@@ -53,7 +53,7 @@ class Adam(Optimizer):
     """
 
     default_name = "adam"
-    kernel = "adam_step"
+    kernel = "adam"
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class RMSprop(Optimizer):
     """
 
     default_name = "rmsprop"
-    kernel = "rmsprop_step"
+    kernel = "rmsprop"
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from .activations import activation_backward, activation_forward, softmax_backwa
 from .conv import conv2d_backward, conv2d_forward, depthwise_conv2d_backward, depthwise_conv2d_forward
 from .conv_pool import conv2d_max_pool2d_backward, conv2d_max_pool2d_forward
 from .crop_flip import crop_flip_backward, crop_flip_forward
-from .dense import dense_backward, dense_forward, gemm
+from .dense import dense_backward, dense_forward, dense_input_gradient, dense_update, gemm
 from .dropout import dropout, gather_rows
 from .losses import (
     binary_cross_entropy,
@@ -49,6 +49,7 @@ __all__ = [
     "average_pool2d_forward", "binary_cross_entropy", "binary_matches", "categorical_matches", "confusion_counts",
     "conv2d_backward", "conv2d_forward", "conv2d_max_pool2d_backward", "conv2d_max_pool2d_forward",
     "crop_flip_backward", "crop_flip_forward", "cross_entropy", "dense_backward", "dense_forward",
+    "dense_input_gradient", "dense_update",
     "depthwise_conv2d_backward", "depthwise_conv2d_forward", "dropout", "first_nonfinite", "gather_rows", "gemm",
     "global_average_pool_backward", "global_average_pool_forward", "global_max_pool_backward",
     "global_max_pool_forward", "huber", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error",

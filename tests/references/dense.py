@@ -1,5 +1,6 @@
 """Matrix product and the dense layer."""
 
+from . import optimizers
 from .activations import activate, derivative
 
 
@@ -23,6 +24,23 @@ def dense_backward(x, w, saved, dy, dz, dw, db, dx, activation="linear", alpha=0
     gradient = dy if saved is None else dy * derivative(saved, activation, alpha)
     result = {"dz": gradient, "dw": x.T @ gradient, "db": gradient.sum(axis=0), "dx": gradient @ w.T}
     return accumulated(result, accumulate, dw=dw, db=db)
+
+
+def dense_input_gradient(w, saved, dy, dz, dx, activation="linear", alpha=0.0):
+    gradient = dy if saved is None else dy * derivative(saved, activation, alpha)
+    return {"dz": gradient, "dx": gradient @ w.T}
+
+
+def dense_update(x, dz, w, b, lr, step, rule, **options):
+    gradients = {"w": x.T @ dz, "b": dz.sum(axis=0)}
+    result = {}
+    for name, tensor in (("w", w), ("b", b)):
+        if tensor is not None:
+            param, *states = tensor
+            step_of = getattr(optimizers, f"{rule}_step")
+            new = step_of([param], [[gradients[name]]], [[state] for state in states], lr, step, **options)
+            result[name] = [new["params"][0], *(state[0] for state in new["states"])]
+    return result
 
 
 def accumulated(result, accumulate, **before):

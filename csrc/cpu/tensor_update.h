@@ -1,0 +1,94 @@
+// The update of a run of one tensor's elements, and what has to be known before it: what the optimizer's own pass
+// (optimizer.h) and the kernels that update a parameter as soon as they know its gradient have in common.
+//
+// For every element:  g = scale * grad + l1 sign(p) + l2 p
+//                     g *= factor (of clipping by norm, 1 without)
+//                     g = clip(g, -clip_value, clip_value)
+//                     weight decay, with c = weight_decay * decay: coupled g += c p, or decoupled p *= 1 - lr lr_scale
+//                     c p, state = rule(p, g, state) with lr lr_scale
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#include "base/kernel.h"
+#include "cpu/lanes.h"
+#include "math/update_rules.h"
+
+namespace fnn::cpu {
+
+inline constexpr int kMaxSlots = 3;
+
+struct OptimizerTensor {
+  float* param;
+  const float* grad;
+  float* slots[kMaxSlots];
+  std::int64_t begin, count;  // begin: elements of the tensors before
+  float l1, l2, decay, lr_scale;
+};
+
+struct StepOptions {
+  double weight_decay = 0.0;
+  float scale = 1.f, clip_norm = 0.f, clip_value = 0.f;  // scale: negative to maximise; clip: 0 for none
+  bool decoupled = false, clip_norm_per_tensor = false;
+};
+
+// What happens to the gradient of one tensor before the rule sees it.
+struct Preparation {
+  float scale, l1, l2, factor, limit, coupled;
+
+  Preparation(const OptimizerTensor& tensor, const StepOptions& options, double factor)
+      : scale(options.scale),
+        l1(tensor.l1),
+        l2(tensor.l2),
+        factor(static_cast<float>(factor)),
+        limit(options.clip_value > 0.f ? options.clip_value : INFINITY),
+        coupled(options.decoupled ? 0.f : static_cast<float>(options.weight_decay * tensor.decay)) {}
+
+  bool only_scales() const { return l1 == 0.f && l2 == 0.f && limit == INFINITY && coupled == 0.f; }
+  FNN_INLINE Vec regularized(Vec p, Vec g) const { return Vec(scale) * g + (Vec(l1) * sign(p) + Vec(l2) * p); }
+  FNN_INLINE Vec operator()(Vec p, Vec g) const {
+    const Vec clipped = max(min(Vec(factor) * regularized(p, g), Vec(limit)), Vec(-limit));
+    return clipped + Vec(coupled) * p;
+  }
+};
+
+// The numbers of one step for one tensor.
+template <class Rule>
+struct TensorStep {
+  typename Rule::Step step;
+  Preparation prepare;
+  float keep;  // what decoupled weight decay leaves of p
+
+  // `step`: of the rule, at the tensor's own learning rate.
+  TensorStep(const typename Rule::Step& step, const OptimizerTensor& tensor, const StepOptions& options, double lr,
+             double factor = 1.0)
+      : step(step),
+        prepare(tensor, options, factor),
+        keep(options.decoupled ? static_cast<float>(1.0 - lr * tensor.lr_scale * (options.weight_decay * tensor.decay))
+                               : 1.f) {}
+};
+
+// Updates elements [begin, begin + count) of the tensor; grad[0] is the gradient of the first.
+template <class Rule>
+void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step, const float* grad, std::int64_t begin,
+                     std::int64_t count);
+
+// The same for a caller who doesn't know the rule.
+struct TensorUpdate {
+  const OptimizerTensor* tensor = nullptr;  // null: there is nothing to update
+  const void* step = nullptr;
+  void (*function)(const TensorUpdate& update, const float* grad, std::int64_t begin, std::int64_t count) = nullptr;
+
+  explicit operator bool() const { return tensor != nullptr; }
+  void operator()(const float* grad, std::int64_t begin, std::int64_t count) const {
+    function(*this, grad, begin, count);
+  }
+};
+template <class Rule>
+TensorUpdate tensor_update(const OptimizerTensor& tensor, const TensorStep<Rule>& step) {
+  return {&tensor, &step, [](const TensorUpdate& update, const float* grad, std::int64_t begin, std::int64_t count) {
+            update_elements(*update.tensor, *static_cast<const TensorStep<Rule>*>(update.step), grad, begin, count);
+          }};
+}
+
+}  // namespace fnn::cpu
