@@ -253,6 +253,22 @@ def test_many_callers_get_what_one_gets():
     assert not errors
 
 
+def test_calls_while_another_model_trains():
+    fastnn.set_num_threads(2)
+    model, trained, alone = mlp(), mlp(metrics=["accuracy"]), mlp(metrics=["accuracy"])
+    expected = replayed(model, ROWS[:1])
+    fastnn.set_seed(1)
+    alone.fit(ROWS, LABELS, epochs=40, verbose=0)
+    fastnn.set_seed(1)
+    training = threading.Thread(target=lambda: trained.fit(ROWS, LABELS, epochs=40, verbose=0))
+    training.start()
+    while training.is_alive():
+        np.testing.assert_array_equal(model(ROWS[:1]), expected)
+    training.join()
+    for one, other in zip(alone.get_weights(), trained.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork(run_python):
     script = """

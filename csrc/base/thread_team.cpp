@@ -137,6 +137,11 @@ void ThreadTeam::resize(int threads) {
   start(threads);
 }
 
+bool ThreadTeam::busy() {
+  std::unique_lock<std::mutex> lock(callers_, std::try_to_lock);
+  return !lock.owns_lock();
+}
+
 bool ThreadTeam::Turn::asleep() const { return team_.state_->epoch.has_sleepers(); }
 
 // The caller has its turn.

@@ -82,6 +82,7 @@ class ThreadTeam {
 
   int size() const { return size_.load(std::memory_order_relaxed); }
   void resize(int threads);
+  bool busy();         // whether a caller has its turn just now
   bool spins() const;  // whether waiting threads spin at first: only while each has a core of its own
 
   // Runs kernel(worker) on `threads` threads (at most size()), the caller being worker 0, and returns when all are

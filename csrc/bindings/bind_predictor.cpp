@@ -63,7 +63,8 @@ class Predictor {
     py::object result = py::reinterpret_steal<py::object>(output);
     const tape::Place places[] = {{data, 0}, {py::detail::array_proxy(output)->data, 0}};
     tape::Tape& tape = *found->tape;
-    if (tape.work() < kReleaseWork) {
+    // Others may have the thread team for a tenth of a second: Python's threads need not wait for them too.
+    if (tape.work() < kReleaseWork && !ThreadTeam::instance().busy()) {
       tape.replay_soon(places);
     } else {
       const py::object kept = found->object;  // another thread may add tapes meanwhile
