@@ -15,6 +15,8 @@ import steps
 import sweep
 
 from fastnn.benchmark import table
+from fastnn.benchmark.contests import CONTESTS
+from fastnn.benchmark.limits import Limits
 
 NETWORKS = ("samples/s", "calls/s")
 
@@ -36,10 +38,28 @@ def merged(files):
             forms = run[contest] = {}
             for entry in (entry for entry in entries if entry["contest"] == contest):
                 entry["rate"] = entry["amount"] / median(entry["seconds"])
+                entry["share"] = share(entry, best_limits(files, results["limits"]["threads"]))
                 forms.setdefault(entry["contender"], []).append(entry)
             for entered in forms.values():
                 entered.sort(key=lambda entry: -entry["rate"])
     return runs
+
+
+def best_limits(files, threads):
+    """The limits with so many threads: of all runs the best, as what disturbs a run makes it slower."""
+    found = [results["limits"] for results in files if results["limits"]["threads"] == threads]
+    copy, scale = (
+        {int(size): max(run[kind][size] for run in found) for size in found[0][kind]} for kind in ("copy", "scale")
+    )
+    return Limits(threads, max(run["flops"] for run in found), copy, scale)
+
+
+def share(entry, limits):
+    """The share of the limit, as it was measured where the contest isn't one of those known here."""
+    contest = next((contest for contest in CONTESTS if contest.name == entry["contest"]), None)
+    if contest is None:
+        return entry["share"]
+    return limits.share(median(entry["seconds"]), contest.flops, contest.moved, contest.footprint)
 
 
 def contenders(run):
@@ -112,13 +132,11 @@ def setup(files):
     """The machine, its instruction set, and the limits: of all runs with as many threads the best counts."""
     lines = [f"{files[0]['cpu']}, {files[0]['isa']}."]
     for count in dict.fromkeys(results["limits"]["threads"] for results in files):
-        found = [results["limits"] for results in files if results["limits"]["threads"] == count]
-        far = max(found[0]["copy"], key=int)
-        copy, scale = (max(limit[kind][far] for limit in found) / 1e9 for kind in ("copy", "scale"))
-        flops = max(limit["flops"] for limit in found) / 1e9
+        limits = best_limits(files, count)
+        far = max(limits.copy)
         lines.append(
-            f"Limits with {count} thread{'s' * (count > 1)}: {flops:.0f} GFLOP/s of multiply-adds, memory "
-            f"{copy:.0f} GB/s copied, {scale:.0f} GB/s scaled in place."
+            f"Limits with {count} thread{'s' * (count > 1)}: {limits.flops / 1e9:.0f} GFLOP/s of multiply-adds, memory "
+            f"{limits.copy[far] / 1e9:.0f} GB/s copied, {limits.scale[far] / 1e9:.0f} GB/s scaled in place."
         )
     return " ".join(lines)
 

@@ -36,6 +36,17 @@ def saved(threads, isa, rates, job="job", unit="samples/s"):
     return {"cpu": "a CPU", "isa": isa, "limits": found, "results": entries}
 
 
+def test_the_best_limits_of_all_runs_count(bench_script):
+    report = bench_script("report")
+    contest = contests.select("GEMM 512x512x512")[0]
+    files = [saved(2, "new", {("fastnn", "kernel"): 50.0}, contest.name), saved(2, "new", {("fastnn", "kernel"): 1.0})]
+    files[0]["limits"]["flops"] = 1.0
+    files[1]["limits"] |= {"flops": contest.flops, "copy": {"1": 1e30, "2": 1.0}, "scale": {"1": 1.0, "2": 1e30}}
+    run = report.merged(files)["new", 2]
+    assert run[contest.name]["fastnn"][0]["share"] == pytest.approx(0.5)  # 2 s for what can be done in 1
+    assert run["job"]["fastnn"][0]["share"] == 0.5  # as measured
+
+
 def test_report_compares_runs(bench_script, tmp_path):
     report = bench_script("report")
     files = [

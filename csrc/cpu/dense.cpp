@@ -32,6 +32,9 @@ Range weight_rows(const Worker& worker, std::int64_t n, std::int64_t in, std::in
   return {std::min(in, parts.begin * length), std::min(in, parts.end * length)};
 }
 
+// A block of the weights' gradient: it stays in the first-level cache until it's used up.
+constexpr std::int64_t kBlockRows = 8 * kMaxTileRows, kBlockColumns = 256;
+
 }  // namespace
 
 DenseForward::DenseForward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
@@ -118,13 +121,6 @@ void DenseInputGradient::operator()(const Worker& worker) const {
   product().multiply(rows, {0, in}, worker.scratch<float>());
 }
 
-// Few samples: as many rows as a tile has. Many: as many as are packed at a time.
-std::int64_t DenseUpdate::block_rows() const { return n <= 64 ? 8 * kMaxTileRows : 8 * kMaxTileRows; }
-
-namespace {
-constexpr std::int64_t kBlockColumns = 256;
-}
-
 Gemm DenseUpdate::weight_gradient() const { return weight_gradient_of(x, dz, nullptr, n, in, out, false); }
 
 Gemm DenseUpdate::part(Range rows, Range columns, float* dw) const {
@@ -140,17 +136,17 @@ Gemm DenseUpdate::part(Range rows, Range columns, float* dw) const {
 }
 
 Scratch DenseUpdate::scratch(int threads) const {
-  const std::int64_t rows = std::min(block_rows(), in), columns = std::min(kBlockColumns, out);
-  const std::size_t block = static_cast<std::size_t>(block_rows() * kBlockColumns) * sizeof(float);
+  const std::int64_t rows = std::min(kBlockRows, in), columns = std::min(kBlockColumns, out);
+  const std::size_t block = static_cast<std::size_t>(kBlockRows * kBlockColumns) * sizeof(float);
   return {0, block + part({0, rows}, {0, columns}, nullptr).scratch(threads).per_thread};
 }
 
 void DenseUpdate::operator()(const Worker& worker) const {
   float* gradient = worker.scratch<float>();
-  float* scratch = gradient + block_rows() * kBlockColumns;
+  float* scratch = gradient + kBlockRows * kBlockColumns;
   const Range mine = weight_rows(worker, n, in, out);
-  for (std::int64_t i = mine.begin; w && i < mine.end; i += block_rows()) {
-    const Range rows = {i, std::min(mine.end, i + block_rows())};
+  for (std::int64_t i = mine.begin; w && i < mine.end; i += kBlockRows) {
+    const Range rows = {i, std::min(mine.end, i + kBlockRows)};
     for (std::int64_t j = 0; j < out; j += kBlockColumns) {
       const Range columns = {j, std::min(out, j + kBlockColumns)};
       const Gemm dw = part(rows, columns, gradient);

@@ -90,7 +90,6 @@ struct DenseUpdate : Kernel {
  private:
   Gemm weight_gradient() const;
   Gemm part(Range rows, Range columns, float* dw) const;
-  std::int64_t block_rows() const;
 };
 
 }  // namespace fnn::cpu
