@@ -34,7 +34,7 @@ WARNINGS = ["-Wall", "-Wextra"] + (["-Werror"] if os.environ.get("FASTNN_WERROR"
 LEVEL_FLAGS = {
     "x86-64-v2": ["-march=x86-64-v2"],
     "x86-64-v3": ["-march=x86-64-v3"],
-    "x86-64-v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "x86-64-v4": ["-march=x86-64-v4", "-mprefer-vector-width=512", "-mtune=skylake-avx512"],  # 10 % on Zen 4
     "baseline": [],
 }
 

@@ -5,6 +5,16 @@
 namespace fnn::cpu {
 namespace {
 
+template <int kRows, int kVectors, class Body>
+FNN_INLINE void for_each_vector(const Tile& tile, const Body& body) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+    float* c = tile.c + tile.c_rows[r];
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) body(r, v, c + v * kLanes);
+  }
+}
+
 template <int kRows, int kVectors>
 void multiply_tile(const Tile& tile) {
   Vec sum[kRows][kVectors];
@@ -50,17 +60,10 @@ void multiply_tile(const Tile& tile) {
       b += ldb;
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-    float* c = tile.c + tile.c_rows[r];
-#pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) {
-      Vec value = sum[r][v];
-      if (tile.accumulate) value += load(c + v * kLanes);
-      if (tile.relu) value = max(value, Vec(0.f));
-      store(c + v * kLanes, value);
-    }
-  }
+  if (tile.accumulate) for_each_vector<kRows, kVectors>(tile, [&sum](int r, int v, float* c) { sum[r][v] += load(c); });
+  if (tile.relu)
+    for_each_vector<kRows, kVectors>(tile, [&sum](int r, int v, float*) { sum[r][v] = max(sum[r][v], Vec(0.f)); });
+  for_each_vector<kRows, kVectors>(tile, [&sum](int r, int v, float* c) { store(c, sum[r][v]); });
 }
 
 template <int kVectors, int... kRows>
