@@ -130,3 +130,42 @@ def test_nan_and_huge_gradients(kernels):
     grad[...], grad[7] = 1.0, np.nan
     kernels.sgd_step(table, lr, step, clip_value=0.5)
     assert np.isnan(param[7]) and np.isfinite(np.delete(param, 7)).all()
+
+
+# ---- the quotient in Adam's and RMSprop's update, which some levels take from the CPU's estimate of 1 / x
+
+LEAST, MOST = np.float32(1e-45), np.float32(3.4e38)
+
+
+def adam_quotients(kernels, numerators, roots, eps):
+    """What adam_step computes for numerator / (root + eps): with m = 0, beta1 = 0 and p = 0 the update is just that."""
+    param, m, v = np.zeros_like(roots), np.zeros_like(roots), np.square(roots)
+    table = kernels.TensorTable([param], [numerators.copy()], [[m], [v]])
+    options = {"beta1": 0.0, "beta2": 1 - 2.0**-53, "eps": eps, "bias_correction": False}
+    kernels.adam_step(table, np.ones(1), np.ones(1, np.int64), **options)
+    with np.errstate(all="ignore"):
+        return -param, numerators / (np.sqrt(v) + np.float32(eps))
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-7, 1e-3, 3.0])
+def test_quotients_are_within_two_ulp(eps, kernels):
+    rng = np.random.default_rng(1)
+    numerators = np.ldexp(rng.uniform(-1, 1, 200_003), rng.integers(-20, 3, 200_003)).astype(np.float32)
+    roots = np.ldexp(rng.uniform(0.5, 1, 200_003), rng.integers(-50, 60, 200_003)).astype(np.float32)
+    actual, exact = adam_quotients(kernels, numerators, roots, eps)
+    assert (np.abs(actual - exact) <= 2 * np.spacing(np.abs(exact))).all()
+
+
+def test_quotients_at_the_ends_of_the_range_are_divisions(kernels):
+    """Zero, infinity and NaN, and what lies so near to them that an estimate fails, alone and between other numbers."""
+    edges = np.array([0, LEAST, 1e-38, 1e-36, 1e-19, 1, 1e18, 1.8e19, 1e36, MOST, np.inf, np.nan], np.float32)
+    numerators = np.array([0, 1e-30, -1, 1e10, np.inf, np.nan], np.float32)
+    pairs = [(a, b) for b in edges for a in numerators]
+    for spread in (1, 16):  # alone in a vector, too
+        with np.errstate(all="ignore"):
+            many = np.ones((len(pairs) * spread, 2), np.float32)
+            many[::spread] = pairs
+            actual, exact = adam_quotients(kernels, many[:, 0].copy(), many[:, 1].copy(), 0.0)
+        bad = np.isnan(exact) | np.isinf(exact) | (exact == 0)
+        assert np.array_equal(actual[bad], exact[bad], equal_nan=True)
+        np.testing.assert_allclose(actual[~bad], exact[~bad], rtol=3e-7)

@@ -1,5 +1,5 @@
-// One vector of floats as wide as the instruction set allows, by compiler vectors (no intrinsics but for the square
-// root).
+// One vector of floats as wide as the instruction set allows, by compiler vectors (no intrinsics but for square root
+// and quotient).
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -74,6 +74,25 @@ FNN_INLINE Vec sqrt(Vec x) {
   return x;
 #endif
 }
+
+#if defined(__AVX512F__)
+// The CPU's estimate of 1 / b, of 14 bits, and one step of Newton's method: a square root and this take 12 cycles on
+// Zen 4, a square root and a division, which share a unit, 16. Near the ends of the range of floats the estimate is 0
+// or infinite: there, lane by lane, the quotient itself.
+FNN_INLINE Vec quotient(Vec a, Vec b) {
+  const __m512 divisor = (__m512)b.v;
+  const __m512 estimate = _mm512_maskz_rcp14_ps(0xffff, divisor);
+  const __m512 error = _mm512_fnmadd_ps(divisor, estimate, _mm512_set1_ps(1.f));
+  const __m512 product = _mm512_mul_ps((__m512)a.v, _mm512_fmadd_ps(estimate, error, estimate));
+  constexpr int kLow = 0x03800000, kRange = 0x78000000;  // 2^-120 to 2^120, sign aside
+  const NativeI32 magnitude = (NativeI32)b.v & 0x7fffffff;
+  const __mmask16 far = _mm512_cmpgt_epu32_mask((__m512i)(magnitude - kLow), _mm512_set1_epi32(kRange));
+  if (__builtin_expect(far != 0, 0)) return (NativeF32)_mm512_mask_div_ps(product, far, (__m512)a.v, divisor);
+  return (NativeF32)product;
+}
+#else
+FNN_INLINE Vec quotient(Vec a, Vec b) { return a / b; }
+#endif
 
 // ---- memory; no alignment is assumed
 struct __attribute__((packed, may_alias)) UnalignedVec {

@@ -3,11 +3,11 @@
 namespace fnn::cpu {
 namespace {
 
-// `prepare` maps (p, g) to the gradient that the rule gets. What the loop reads comes by value: a store may alias
-// anything in memory, and would make the compiler load it anew each time.
-template <int kSlots, class Step, class Prepare>
+// `keep` maps p to what weight decay leaves of it, `prepare` (p, g) to the gradient that the rule gets. What the loop
+// reads comes by value: a store may alias anything in memory, and would make the compiler load it anew each time.
+template <int kSlots, class Step, class Keep, class Prepare>
 void update(const OptimizerTensor tensor, const float* grad, std::int64_t begin, std::int64_t count, const Step step,
-            float keep, const Prepare prepare) {
+            const Keep keep, const Prepare prepare) {
   float* const param = tensor.param + begin;
   float* state[kSlots + 1];
   for (int k = 0; k < kSlots; ++k) state[k] = tensor.slots[k] + begin;
@@ -16,7 +16,7 @@ void update(const OptimizerTensor tensor, const float* grad, std::int64_t begin,
     for (int k = 0; k < kSlots; ++k) slots[k] = load(state[k] + i, lanes);
     const Vec p = load(param + i, lanes);
     const Vec g = prepare(p, load(grad + i, lanes));
-    store(param + i, step(p * Vec(keep), g, slots), lanes);
+    store(param + i, step(keep(p), g, slots), lanes);
     for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
   });
 }
@@ -26,13 +26,18 @@ void update(const OptimizerTensor tensor, const float* grad, std::int64_t begin,
 template <class Rule>
 void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step, const float* grad, std::int64_t begin,
                      std::int64_t count) {
+  const auto run = [&](auto keep, auto prepare) {
+    update<Rule::kSlots>(tensor, grad, begin, count, step.step, keep, prepare);
+  };
   const Preparation prepare = step.prepare;
-  if (prepare.only_scales()) {
-    const Vec scale(prepare.scale * prepare.factor);
-    update<Rule::kSlots>(tensor, grad, begin, count, step.step, step.keep, [scale](Vec, Vec g) { return scale * g; });
-  } else {
-    update<Rule::kSlots>(tensor, grad, begin, count, step.step, step.keep, prepare);
-  }
+  const Vec scale(prepare.scale * prepare.factor), kept(step.keep);
+  const auto keep = [kept](Vec p) { return p * kept; };
+  if (!prepare.only_scales())
+    run(keep, prepare);
+  else if (prepare.scale * prepare.factor != 1.f || step.keep != 1.f)
+    run(keep, [scale](Vec, Vec g) { return scale * g; });
+  else
+    run([](Vec p) { return p; }, [](Vec, Vec g) { return g; });
 }
 
 template void update_elements(const OptimizerTensor&, const TensorStep<SgdRule>&, const float*, std::int64_t,

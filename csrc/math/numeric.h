@@ -1,8 +1,8 @@
 // Elementary functions as templates over T: float on host and device, a vector of floats in the CPU's loops.
 //
-// A vector type joins in by overloading the primitives of this file (select, as_int, as_float, sqrt, abs) beside
-// itself, where argument-dependent lookup finds them. NaN goes in, NaN comes out. exp and log: polynomials of Cephes
-// (S. L. Moshier, expf.c and logf.c), 1-2 ulp. libm's expf does not vectorise.
+// A vector type joins in by overloading the primitives of this file (select, as_int, as_float, sqrt, quotient, ...)
+// beside itself, where argument-dependent lookup finds them. NaN goes in, NaN comes out. exp and log: polynomials of
+// Cephes (S. L. Moshier, expf.c and logf.c), 1-2 ulp. libm's expf does not vectorise.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -15,6 +15,8 @@ namespace fnn {
 // ---- primitives for one float
 FNN_HD FNN_INLINE float select(bool condition, float a, float b) { return condition ? a : b; }
 FNN_HD FNN_INLINE float sqrt(float x) { return ::sqrtf(x); }
+// a / b, within 2 ulp where that is faster; what is beyond a float's range, and NaN, as in a division.
+FNN_HD FNN_INLINE float quotient(float a, float b) { return a / b; }
 FNN_HD FNN_INLINE float abs(float x) { return ::fabsf(x); }
 FNN_HD FNN_INLINE std::int32_t as_int(float x) {
   std::int32_t bits;

@@ -58,13 +58,14 @@ struct AdamRule {
   double beta1, beta2, eps;
   bool bias_correction, eps_hat;
   struct Step {
-    float beta1, rest1, beta2, rest2, step_size, root_factor, eps;
+    float rest1, rest2, step_size, root_factor, eps;
     template <class T>
     FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
-      const T m = slots[0] = T(beta1) * slots[0] + T(rest1) * g;
-      T v = slots[1] = T(beta2) * slots[1] + T(rest2) * g * g;
+      // b m + (1 - b) g as m + (1 - b) (g - m): additions have units of their own beside those of products.
+      const T m = slots[0] = slots[0] + T(rest1) * (g - slots[0]);
+      T v = slots[1] = slots[1] + T(rest2) * (g * g - slots[1]);
       if constexpr (kAmsgrad) v = slots[2] = max(v, slots[2]);
-      return p - T(step_size) * m / (sqrt(v) * T(root_factor) + T(eps));
+      return p - quotient(T(step_size) * m, sqrt(v) * T(root_factor) + T(eps));
     }
   };
   Step at(double lr, std::int64_t t) const {
@@ -73,13 +74,8 @@ struct AdamRule {
     const double root2 = bias_correction ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
     const double scale =
         eps_hat ? root2 : 1.0;  // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
-    return {static_cast<float>(beta1),
-            static_cast<float>(1.0 - beta1),
-            static_cast<float>(beta2),
-            static_cast<float>(1.0 - beta2),
-            static_cast<float>(lr * scale / correction1),
-            static_cast<float>(scale / root2),
-            static_cast<float>(eps)};
+    return {static_cast<float>(1.0 - beta1), static_cast<float>(1.0 - beta2),
+            static_cast<float>(lr * scale / correction1), static_cast<float>(scale / root2), static_cast<float>(eps)};
   }
 };
 
@@ -100,7 +96,7 @@ struct RmspropRule {
         const T a = slots[1] = T(alpha) * slots[1] + T(rest) * g;
         d = max(d - a * a, T(0.f));  // rounding can bring a variance of 0 below 0
       }
-      T u = g / (sqrt(d + T(eps_inside)) + T(eps_outside));
+      T u = quotient(g, sqrt(d + T(eps_inside)) + T(eps_outside));
       if constexpr (kMomentum) u = slots[kSlots - 1] = T(momentum) * slots[kSlots - 1] + T(gain) * u;
       return p - T(step_size) * u;
     }
