@@ -37,15 +37,29 @@ constexpr std::int64_t kBlockRows = 8 * kMaxTileRows, kBlockColumns = 256;
 
 }  // namespace
 
+namespace {
+
+// Whether these parts are all the same thread's.
+bool of_one_thread(const Worker& worker, std::int64_t begin, std::int64_t end) {
+  for (int rank = 0; rank < worker.size; ++rank) {
+    const Range own = share(kParts, rank, worker.size);
+    if (own.begin <= begin && end <= own.end) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 DenseForward::DenseForward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
                            const Epilogue& epilogue)
-    : Gemm{{}, n, out, in, x, in, false, w, out, false, y, out, false, epilogue, part_length(n, in, out)} {}
+    : Gemm{{}, n, out, in, x, in, false, w, out, false, y, out, false, epilogue} {}
 
+bool DenseForward::in_parts() const { return part_length(m, k, n) > 0; }
 bool DenseForward::by_rows() const { return m >= 16 || k * n <= 32 * 1024; }
 
 Scratch DenseForward::scratch(int threads) const {
   Scratch need = Gemm::scratch(threads);
-  if (in_parts()) need.shared = static_cast<std::size_t>(kParts * m * n) * sizeof(float);
+  if (in_parts()) need.shared = static_cast<std::size_t>((kParts - 1) * m * n) * sizeof(float);
   return need;
 }
 
@@ -53,33 +67,40 @@ Partition DenseForward::before() const { return in_parts() ? Partition{} : after
 Partition DenseForward::after() const { return in_parts() || by_rows() ? Partition{Partition::rows, m} : Partition{}; }
 
 void DenseForward::operator()(const Worker& worker) const {
-  if (in_parts() && worker.size > 1) return sum_parts(worker);
+  if (in_parts()) return sum_parts(worker);
   if (!by_rows()) return Gemm::operator()(worker);
   multiply(share(m, worker.rank, worker.size), {0, n}, worker.scratch<float>());
 }
 
+// The parts are added up as the leaves of a tree, two and two: a thread adds up what is its own by itself, and each
+// thread then, for some samples, what is of different threads.
 void DenseForward::sum_parts(const Worker& worker) const {
-  const std::int64_t size = m * n, length = depth_limit;
-  float* parts = worker.shared<float>();
+  const std::int64_t size = m * n, length = part_length(m, k, n);
+  float* sums = epilogue.z == nullptr ? c : epilogue.z;
+  const auto part = [&](std::int64_t i) { return i == 0 ? sums : worker.shared<float>() + (i - 1) * size; };
+  const auto add = [&](std::int64_t to, std::int64_t from, Range some) {
+    map(some.begin, some.end, part(to), [](Vec a, Vec b) { return a + b; }, part(to), part(from));
+  };
   const Range mine = share(kParts, worker.rank, worker.size);
   for (std::int64_t i = mine.begin; i < mine.end; ++i) {
-    Gemm part = *this;
-    part.k = std::max<std::int64_t>(0, std::min(length, k - i * length));
-    part.a += i * length;
-    part.b += i * length * ldb;
-    part.c = parts + i * size;
-    part.epilogue = {i == 0 ? epilogue.bias : nullptr, nullptr, Activation::linear, 0.f};
-    part.multiply({0, m}, {0, n}, worker.scratch<float>());
+    const bool second = i % 2 == 1 && i > mine.begin;
+    Gemm product = *this;
+    product.k = std::max<std::int64_t>(0, std::min(length, k - i * length));
+    product.a += i * length;
+    product.b += i * length * ldb;
+    product.c = part(second ? i - 1 : i);
+    product.accumulate = second;
+    product.epilogue = {i == 0 ? epilogue.bias : nullptr, nullptr, Activation::linear, 0.f};
+    product.multiply({0, m}, {0, n}, worker.scratch<float>());
   }
+  for (std::int64_t width = 4; width <= kParts; width *= 2)
+    for (std::int64_t i = 0; i < kParts; i += width)
+      if (mine.begin <= i && i + width <= mine.end) add(i, i + width / 2, {0, size});
   worker.barrier();
   const Range rows = share(m, worker.rank, worker.size);
-  float* sums = epilogue.z == nullptr ? c : epilogue.z;
-  const auto in_order = [](Vec p0, Vec p1, Vec p2, Vec p3, Vec p4, Vec p5, Vec p6, Vec p7) {
-    return ((((((p0 + p1) + p2) + p3) + p4) + p5) + p6) + p7;
-  };
-  static_assert(kParts == 8);
-  map(rows.begin * n, rows.end * n, sums, in_order, parts, parts + size, parts + 2 * size, parts + 3 * size,
-      parts + 4 * size, parts + 5 * size, parts + 6 * size, parts + 7 * size);
+  for (std::int64_t width = 2; width <= kParts; width *= 2)
+    for (std::int64_t i = 0; i < kParts; i += width)
+      if (!of_one_thread(worker, i, i + width)) add(i, i + width / 2, {rows.begin * n, rows.end * n});
   if (epilogue.z == nullptr && epilogue.activation == Activation::linear) return;
   activate(epilogue.activation, epilogue.alpha, sums + rows.begin * n, c + rows.begin * n, rows.size() * n);
 }

@@ -19,7 +19,7 @@ struct DenseForward : Gemm {
   void operator()(const Worker& worker) const;
 
  private:
-  bool in_parts() const { return depth_limit > 0; }
+  bool in_parts() const;
   bool by_rows() const;
   void sum_parts(const Worker& worker) const;
 };

@@ -106,31 +106,7 @@ void multiply_strip(const Strip& s, int chains, float* y, const Finish& finish) 
 
 }  // namespace
 
-namespace {
-
-// Part by part: the first begins with the bias, the others are added to it.
-void multiply_parts(const Gemm& g, Range columns) {
-  const Epilogue& e = g.epilogue;
-  Gemm part = g;
-  if (e.z != nullptr) part.c = e.z;
-  part.depth_limit = 0;
-  part.epilogue = {e.bias, nullptr, Activation::linear, 0.f};
-  for (std::int64_t t = 0; t < g.k; t += g.depth_limit) {
-    part.k = std::min(g.depth_limit, g.k - t);
-    multiply_row(part, columns);
-    part.a += part.k * (g.a_transposed ? g.lda : 1);
-    part.b += part.k * g.ldb;
-    part.accumulate = true;
-    part.epilogue.bias = nullptr;
-  }
-  if (e.activation != Activation::linear || e.z != nullptr)
-    activate(e.activation, e.alpha, part.c + columns.begin, g.c + columns.begin, columns.size());
-}
-
-}  // namespace
-
 void multiply_row(const Gemm& g, Range columns) {
-  if (g.depth_limit > 0 && g.depth_limit < g.k) return multiply_parts(g, columns);
   const Epilogue& e = g.epilogue;
   const int chains = chains_of(g.n);
   const bool relu = e.activation == Activation::relu && e.z == nullptr;
