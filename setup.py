@@ -26,7 +26,7 @@ from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
-BINDINGS = "csrc/bindings/module.cpp"
+BINDINGS, FLOORS = "csrc/bindings/module.cpp", ("base", "cpu", "tape", "xla")
 # No -ffast-math: NaN must live. -fno-math-errno lets sqrt vectorise (4.5x on Adam).
 FLAGS = ["-std=c++17", "-fPIC", "-pthread", "-DNDEBUG", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"]
@@ -57,7 +57,7 @@ def kernel_extension(level):
     module = "_cpu_" + level.replace("-", "_")
     return Extension(
         f"fastnn.{module}",
-        sources=[BINDINGS, *sorted(path for floor in ("base", "cpu", "tape") for path in glob(f"csrc/{floor}/*.cpp"))],
+        sources=[BINDINGS, *sorted(path for floor in FLOORS for path in glob(f"csrc/{floor}/*.cpp"))],
         include_dirs=["csrc"],
         define_macros=[("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')],
         extra_compile_args=WARNINGS + LEVEL_FLAGS[level],

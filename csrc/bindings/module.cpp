@@ -20,6 +20,7 @@ void bind_pool(py::module_& module);
 void bind_predictor(py::module_& module);
 void bind_reduce(py::module_& module);
 void bind_tape(py::module_& module);
+void bind_xla(py::module_& module);
 
 namespace {
 
@@ -53,4 +54,5 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_predictor(module);
   bind_reduce(module);
   bind_tape(module);
+  bind_xla(module);
 }

@@ -3,20 +3,25 @@
 namespace fnn::cpu {
 namespace {
 
+alignas(64) constexpr float kNoParam[kLanes] = {};
+
 // `keep` maps p to what weight decay leaves of it, `prepare` (p, g) to the gradient that the rule gets. What the loop
 // reads comes by value: a store may alias anything in memory, and would make the compiler load it anew each time.
 template <int kSlots, class Step, class Keep, class Prepare>
 void update(const OptimizerTensor tensor, const float* grad, std::int64_t begin, std::int64_t count, const Step step,
             const Keep keep, const Prepare prepare) {
-  float* const param = tensor.param + begin;
+  const bool missing = tensor.param == nullptr;
+  const float* const param = missing ? kNoParam : tensor.param + begin;
+  const std::int64_t pace = missing ? 0 : 1;
+  float* const result = (tensor.update != nullptr ? tensor.update : tensor.param) + begin;
   float* state[kSlots + 1];
   for (int k = 0; k < kSlots; ++k) state[k] = tensor.slots[k] + begin;
   for_lanes(0, count, [=](std::int64_t i, auto lanes) {
     Vec slots[kSlots + 1];
     for (int k = 0; k < kSlots; ++k) slots[k] = load(state[k] + i, lanes);
-    const Vec p = load(param + i, lanes);
+    const Vec p = load(param + pace * i, lanes);
     const Vec g = prepare(p, load(grad + i, lanes));
-    store(param + i, step(keep(p), g, slots), lanes);
+    store(result + i, step(keep(p), g, slots), lanes);
     for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
   });
 }

@@ -6,6 +6,9 @@
 //                     g = clip(g, -clip_value, clip_value)
 //                     weight decay, with c = weight_decay * decay: coupled g += c p, or decoupled p *= 1 - lr lr_scale
 //                     c p, state = rule(p, g, state) with lr lr_scale
+//
+// Where a tensor has an `update`, what the step would add to p is stored there instead; p is only read, and its array
+// may be missing (null) where neither regularisation nor decay needs it.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,6 +27,7 @@ struct OptimizerTensor {
   float* slots[kMaxSlots];
   std::int64_t begin, count;  // begin: elements of the tensors before
   float l1, l2, decay, lr_scale;
+  float* update = nullptr;
 };
 
 struct StepOptions {
@@ -57,15 +61,16 @@ template <class Rule>
 struct TensorStep {
   typename Rule::Step step;
   Preparation prepare;
-  float keep;  // what decoupled weight decay leaves of p
+  float keep;  // what decoupled weight decay leaves of p, and of p less p if there is an `update`
 
   // `step`: of the rule, at the tensor's own learning rate.
   TensorStep(const typename Rule::Step& step, const OptimizerTensor& tensor, const StepOptions& options, double lr,
              double factor = 1.0)
       : step(step),
         prepare(tensor, options, factor),
-        keep(options.decoupled ? static_cast<float>(1.0 - lr * tensor.lr_scale * (options.weight_decay * tensor.decay))
-                               : 1.f) {}
+        keep(static_cast<float>(
+            (tensor.update == nullptr ? 1.0 : 0.0) -
+            (options.decoupled ? lr * tensor.lr_scale * (options.weight_decay * tensor.decay) : 0.0))) {}
 };
 
 // Updates elements [begin, begin + count) of the tensor; grad[0] is the gradient of the first.

@@ -51,65 +51,90 @@ struct MomentumRule {
 // m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)
 // (Kingma & Ba 2015, algorithm 1). eps_hat: eps is added to sqrt(v) and not to the corrected root (their section 2;
 // Keras). kAmsgrad: the largest v so far in place of v (Reddi et al. 2018; without correction of v in the maximum, as
-// torch and Keras).
+// torch and Keras, or with it, corrected_maximum, as optax). eps_root is added to the corrected v (optax). nesterov:
+// b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t) in place of the corrected m (Dozat 2016; the next step's b1 m).
 template <bool kAmsgrad>
 struct AdamRule {
   static constexpr int kSlots = kAmsgrad ? 3 : 2;
   double beta1, beta2, eps;
   bool bias_correction, eps_hat;
+  double eps_root = 0.0;
+  bool nesterov = false, corrected_maximum = false;
   struct Step {
-    float rest1, rest2, step_size, root_factor, eps;
+    float rest1, rest2, step_size, gradient_factor, maximum_factor, eps_root, root_factor, eps;
     template <class T>
     FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
       // b m + (1 - b) g as m + (1 - b) (g - m): additions have units of their own beside those of products.
       const T m = slots[0] = slots[0] + T(rest1) * (g - slots[0]);
       T v = slots[1] = slots[1] + T(rest2) * (g * g - slots[1]);
-      if constexpr (kAmsgrad) v = slots[2] = max(v, slots[2]);
-      return p - quotient(T(step_size) * m, sqrt(v) * T(root_factor) + T(eps));
+      if constexpr (kAmsgrad) v = slots[2] = max(v * T(maximum_factor), slots[2]);
+      const T step = T(step_size) * m + T(gradient_factor) * g;
+      return p - quotient(step, sqrt(v + T(eps_root)) * T(root_factor) + T(eps));
     }
   };
   Step at(double lr, std::int64_t t) const {
     const double steps = static_cast<double>(t);
     const double correction1 = bias_correction ? 1.0 - std::pow(beta1, steps) : 1.0;
+    const double next1 = bias_correction ? 1.0 - std::pow(beta1, steps + 1.0) : 1.0;
     const double root2 = bias_correction ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
-    const double scale =
-        eps_hat ? root2 : 1.0;  // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
-    return {static_cast<float>(1.0 - beta1), static_cast<float>(1.0 - beta2),
-            static_cast<float>(lr * scale / correction1), static_cast<float>(scale / root2), static_cast<float>(eps)};
+    // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
+    const double rate = eps_hat ? lr * root2 : lr;
+    const double v_root2 = corrected_maximum ? 1.0 : root2;  // of what is under the root
+    return {static_cast<float>(1.0 - beta1),
+            static_cast<float>(1.0 - beta2),
+            static_cast<float>(nesterov ? rate * beta1 / next1 : rate / correction1),
+            static_cast<float>(nesterov ? rate * (1.0 - beta1) / correction1 : 0.0),
+            static_cast<float>(corrected_maximum ? 1.0 / (root2 * root2) : 1.0),
+            static_cast<float>(eps_root * v_root2 * v_root2),  // sqrt(v/r^2 + e) = sqrt(v + e r^2) / r
+            static_cast<float>((eps_hat ? root2 : 1.0) / v_root2),
+            static_cast<float>(eps)};
   }
 };
 
 // v = alpha v + (1 - alpha) g^2; d = v, kCentered: v - a^2 with a = alpha a + (1 - alpha) g (Graves 2013, equations
 // 38-41); u = g / (sqrt(d) + eps), or g / sqrt(d + eps) with eps_inside_sqrt (Keras); p -= lr u, kMomentum: buf =
 // momentum buf + u, p -= lr buf, the buffer holding lr u with lr_in_momentum (Keras).
+//
+// Further as in optax: bias_correction, v / (1 - alpha^t) and a / (1 - alpha^t) in d; nesterov, u + momentum buf in
+// place of buf; negated_buffer, the buffer holding -buf.
 template <bool kCentered, bool kMomentum>
 struct RmspropRule {
   static constexpr int kSlots = 1 + kCentered + kMomentum;
   double alpha, eps, momentum;
   bool eps_inside_sqrt, lr_in_momentum;
+  bool bias_correction = false, nesterov = false, negated_buffer = false;
   struct Step {
-    float alpha, rest, eps_inside, eps_outside, momentum, gain, step_size;
+    float alpha, rest, correction, eps_inside, eps_outside, momentum, gain, buffer_factor, gradient_factor;
     template <class T>
     FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
       T d = slots[0] = T(alpha) * slots[0] + T(rest) * g * g;
+      d = d * T(correction);
       if constexpr (kCentered) {
-        const T a = slots[1] = T(alpha) * slots[1] + T(rest) * g;
+        T a = slots[1] = T(alpha) * slots[1] + T(rest) * g;
+        a = a * T(correction);
         d = max(d - a * a, T(0.f));  // rounding can bring a variance of 0 below 0
       }
-      T u = quotient(g, sqrt(d + T(eps_inside)) + T(eps_outside));
-      if constexpr (kMomentum) u = slots[kSlots - 1] = T(momentum) * slots[kSlots - 1] + T(gain) * u;
-      return p - T(step_size) * u;
+      const T u = quotient(g, sqrt(d + T(eps_inside)) + T(eps_outside));
+      if constexpr (kMomentum) {
+        const T buffer = slots[kSlots - 1] = T(momentum) * slots[kSlots - 1] + T(gain) * u;
+        return p - (T(buffer_factor) * buffer + T(gradient_factor) * u);
+      } else {
+        return p - T(gradient_factor) * u;
+      }
     }
   };
-  Step at(double lr, std::int64_t /*t*/) const {
-    const bool inner = kMomentum && lr_in_momentum;
+  Step at(double lr, std::int64_t t) const {
+    const double gain = lr_in_momentum ? lr : 1.0, sign = negated_buffer ? -1.0 : 1.0;
+    const double outer = lr_in_momentum ? 1.0 : lr;
     return {static_cast<float>(alpha),
             static_cast<float>(1.0 - alpha),
+            static_cast<float>(bias_correction ? 1.0 / (1.0 - std::pow(alpha, static_cast<double>(t))) : 1.0),
             static_cast<float>(eps_inside_sqrt ? eps : 0.0),
             static_cast<float>(eps_inside_sqrt ? 0.0 : eps),
             static_cast<float>(momentum),
-            static_cast<float>(inner ? lr : 1.0),
-            static_cast<float>(inner ? 1.0 : lr)};
+            static_cast<float>(sign * gain),
+            static_cast<float>(sign * outer * (nesterov ? momentum : 1.0)),
+            static_cast<float>(!kMomentum || nesterov ? lr : 0.0)};
   }
 };
 

@@ -1,0 +1,124 @@
+// The part of XLA's C interface for foreign functions that a handler on the CPU needs, declared anew: neither XLA nor
+// JAX is needed to build. Layout and numbers are those of jaxlib's include/xla/ffi/api/c_api.h, versions 0.1 to 0.3,
+// which share them; tests/test_jax_ffi.py compiles both side by side and compares every field.
+//
+// Every struct begins with its size as the other side knows it: a newer XLA appends fields and raises the minor
+// version.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace fnn::xla {
+
+inline constexpr int kMajorVersion = 0;
+inline constexpr int kMinorVersion = 3;  // the newest that was compared
+
+struct Error;             // XLA's own
+struct ExecutionContext;  // XLA's own
+
+enum class ErrorCode : std::int32_t { invalid_argument = 3, internal = 13 };
+enum class DataType : std::int32_t { s32 = 4, s64 = 5, f32 = 11, f64 = 12 };  // those that handlers here take
+enum class Stage : std::int32_t { execute = 3 };
+enum class ArgumentType : std::int32_t { buffer = 1 };  // of results too
+enum class AttributeType : std::int32_t { array = 1, dictionary = 2, scalar = 3, string = 4 };
+enum class ExtensionType : std::int32_t { metadata = 1 };
+
+struct Extension {
+  std::size_t struct_size;
+  ExtensionType type;
+  Extension* next;
+};
+
+struct Version {
+  std::size_t struct_size;
+  Extension* extension_start;
+  int major_version, minor_version;
+};
+
+struct ErrorArguments {
+  std::size_t struct_size;
+  Extension* extension_start;
+  const char* message;
+  ErrorCode code;
+};
+
+// The functions that XLA offers; there are more after the first.
+struct Api {
+  std::size_t struct_size;
+  Extension* extension_start;
+  Version version;
+  const void* internal;
+  Error* (*create_error)(ErrorArguments*);
+};
+
+struct Buffer {
+  std::size_t struct_size;
+  Extension* extension_start;
+  DataType dtype;
+  void* data;
+  std::int64_t rank;
+  std::int64_t* dims;
+};
+
+struct Text {
+  const char* begin;
+  std::size_t size;
+};
+
+struct ScalarAttribute {
+  DataType dtype;
+  void* value;
+};
+
+struct ArrayAttribute {
+  DataType dtype;
+  std::size_t size;
+  void* data;
+};
+
+// Arguments and results alike.
+struct Buffers {
+  std::size_t struct_size;
+  Extension* extension_start;
+  std::int64_t size;
+  ArgumentType* types;
+  void** items;
+};
+
+// Sorted by name.
+struct Attributes {
+  std::size_t struct_size;
+  Extension* extension_start;
+  std::int64_t size;
+  AttributeType* types;
+  Text** names;
+  void** items;
+};
+
+struct CallFrame {
+  std::size_t struct_size;
+  Extension* extension_start;
+  const Api* api;
+  ExecutionContext* context;
+  Stage stage;
+  Buffers arguments;
+  Buffers results;
+  Attributes attributes;
+};
+
+// What XLA asks when a handler is registered. state_type is there from version 0.2 on.
+struct Metadata {
+  std::size_t struct_size;
+  Version version;
+  std::uint32_t traits;
+  std::int64_t state_type;
+};
+
+struct MetadataExtension {
+  Extension base;
+  Metadata* metadata;
+};
+
+using Handler = Error*(CallFrame*);
+
+}  // namespace fnn::xla
