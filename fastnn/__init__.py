@@ -27,6 +27,8 @@ _SUBMODULES = (
     "regularizers",
     "schedules",
 )
+# Need another package, so `from fastnn import *` leaves them out.
+_ADAPTERS = ("jax",)
 # Functions of the top level, and the module that each comes from.
 _FUNCTIONS = {"set_seed": "random", "set_num_threads": "_backend", "get_num_threads": "_backend"}
 
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name):
-    if name in _SUBMODULES:
+    if name in _SUBMODULES or name in _ADAPTERS:
         return importlib.import_module(f"fastnn.{name}")
     if name in _FUNCTIONS:
         value = getattr(importlib.import_module(f"fastnn.{_FUNCTIONS[name]}"), name)
@@ -49,4 +51,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ADAPTERS})

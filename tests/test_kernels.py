@@ -13,7 +13,7 @@ from tolerances import difference
 from fastnn import _backend
 
 LEVELS = _backend.isa_levels()
-NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable", "TensorUpdates"}
+NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable", "TensorUpdates", "xla_handlers"}
 NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
 NOT_KERNELS |= {"sgd_updates", "adam_updates", "rmsprop_updates"}  # they make what dense_update is given
 # The state of a step, in tests/test_tape.py.

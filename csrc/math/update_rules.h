@@ -60,6 +60,7 @@ struct AdamRule {
   bool bias_correction, eps_hat;
   double eps_root = 0.0;
   bool nesterov = false, corrected_maximum = false;
+  bool corrects_m = true, corrects_v = true;  // the two halves of bias_correction
   struct Step {
     float rest1, rest2, step_size, gradient_factor, maximum_factor, eps_root, root_factor, eps;
     template <class T>
@@ -74,9 +75,9 @@ struct AdamRule {
   };
   Step at(double lr, std::int64_t t) const {
     const double steps = static_cast<double>(t);
-    const double correction1 = bias_correction ? 1.0 - std::pow(beta1, steps) : 1.0;
-    const double next1 = bias_correction ? 1.0 - std::pow(beta1, steps + 1.0) : 1.0;
-    const double root2 = bias_correction ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
+    const double correction1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps) : 1.0;
+    const double next1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps + 1.0) : 1.0;
+    const double root2 = bias_correction && corrects_v ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
     // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
     const double rate = eps_hat ? lr * root2 : lr;
     const double v_root2 = corrected_maximum ? 1.0 : root2;  // of what is under the root

@@ -85,7 +85,11 @@ void adam(const Call& call) {
   AdamRule<kAmsgrad> rule{call.number("b1"), call.number("b2"), call.number("eps"), true, false};
   rule.eps_root = call.number("eps_root");
   rule.nesterov = call.integer("nesterov") != 0;
-  rule.corrected_maximum = kAmsgrad;
+  if (kAmsgrad) {
+    rule.corrected_maximum = true;
+    rule.corrects_m = call.integer("bias_correction_mu") != 0;
+    rule.corrects_v = call.integer("bias_correction_nu") != 0;
+  }
   step(call, rule);
 }
 
