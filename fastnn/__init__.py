@@ -27,8 +27,7 @@ _SUBMODULES = (
     "regularizers",
     "schedules",
 )
-# Need another package, so `from fastnn import *` leaves them out.
-_ADAPTERS = ("jax",)
+_ADAPTERS = ("jax", "torch")  # to other frameworks, which they import
 # Functions of the top level, and the module that each comes from.
 _FUNCTIONS = {"set_seed": "random", "set_num_threads": "_backend", "get_num_threads": "_backend"}
 

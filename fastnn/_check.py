@@ -44,15 +44,14 @@ def integer(
     function: str, argument: str, value: Any, minimum: int | None = None, maximum: int | None = None, remedy: str = ""
 ) -> int:
     """Returns `value` as int; fails unless it is a whole number (not a bool) within the bounds."""
-    wanted = f"a whole number{_bounds(minimum, maximum)}"
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        fail(function, argument, wanted, describe(value), remedy, TypeError)
+        fail(function, argument, f"a whole number{_bounds(minimum, maximum)}", describe(value), remedy, TypeError)
     if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
-        fail(function, argument, wanted, number, remedy)
+        fail(function, argument, f"a whole number{_bounds(minimum, maximum)}", number, remedy)
     return number
 
 
@@ -67,12 +66,10 @@ def number(
     remedy: str = "",
 ) -> float:
     """Returns `value` as float; fails unless it is finite, minimum <= value <= maximum and above < value < below."""
-    wanted = f"a finite number{_bounds(minimum, maximum)}"
-    limits = [f"{word} {limit}" for word, limit in (("above", above), ("below", below)) if limit is not None]
-    if limits:
-        wanted += f"{',' if minimum is not None or maximum is not None else ''} {' and '.join(limits)}"
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()):
-        fail(function, argument, wanted, describe(value), remedy, TypeError)
+    if type(value) is not float and (
+        isinstance(value, bool) or not (isinstance(value, numbers.Real) or getattr(value, "shape", None) == ())
+    ):
+        fail(function, argument, _wanted(minimum, maximum, above, below), describe(value), remedy, TypeError)
     result = float(value)
     inside = (
         math.isfinite(result)
@@ -82,8 +79,16 @@ def number(
         and (below is None or result < below)
     )
     if not inside:
-        fail(function, argument, wanted, repr(result), remedy)
+        fail(function, argument, _wanted(minimum, maximum, above, below), repr(result), remedy)
     return result
+
+
+def _wanted(minimum: float | None, maximum: float | None, above: float | None, below: float | None) -> str:
+    wanted = f"a finite number{_bounds(minimum, maximum)}"
+    limits = [f"{word} {limit}" for word, limit in (("above", above), ("below", below)) if limit is not None]
+    if limits:
+        wanted += f"{',' if minimum is not None or maximum is not None else ''} {' and '.join(limits)}"
+    return wanted
 
 
 def boolean(function: str, argument: str, value: Any) -> bool:

@@ -3,45 +3,15 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <vector>
 
 #include "base/barrier.h"
 #include "base/error.h"
+#include "base/memory_block.h"
 
 namespace fnn {
-namespace {
-
-// Grow-only block of memory on its own cache lines.
-class Arena {
- public:
-  Arena() = default;
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena() { std::free(data_); }
-
-  std::byte* reserve(std::size_t bytes) {
-    if (bytes > size_) {
-      std::free(data_);
-      size_ = (bytes + 4095) / 4096 * 4096;
-      data_ = static_cast<std::byte*>(std::aligned_alloc(64, size_));
-      if (data_ == nullptr) {
-        size_ = 0;
-        throw std::bad_alloc();
-      }
-    }
-    return data_;
-  }
-
- private:
-  std::byte* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-}  // namespace
 
 struct ThreadTeam::State {
   explicit State(int threads)
@@ -66,8 +36,8 @@ struct ThreadTeam::State {
   Signal finished;
   Barrier barrier;
 
-  Arena shared;
-  std::vector<Arena> arenas;
+  MemoryBlock shared;
+  std::vector<MemoryBlock> arenas;
   std::vector<std::thread> workers;
   std::atomic<bool> stop{false};
 };

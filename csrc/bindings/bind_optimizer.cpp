@@ -69,6 +69,12 @@ struct UpdateLater {
   }
 };
 
+// ... or a rule that is given table, learning rate and step count later.
+struct RuleLater {
+  static constexpr const char *kSgd = "sgd_rule", *kAdam = "adam_rule", *kRmsprop = "rmsprop_rule";
+  using Result = std::unique_ptr<UpdateRule>;
+};
+
 template <class Use, class Rule>
 typename Use::Result use(const char* function, const TensorTable& table, handle lr, handle step, const Rule& rule,
                          const Common& common) {
@@ -143,7 +149,14 @@ void bind_optimizer(py::module_& module) {
   py::class_<TensorTable>(module, "TensorTable", py::module_local())  // several levels may be loaded
       .def(py::init<const py::list&, const py::list&, const py::list&, handle, handle, handle, handle>(), arg("params"),
            arg("grads"), arg("states"), arg("l1") = py::none(), arg("l2") = py::none(), arg("decay") = py::none(),
-           arg("lr_scale") = py::none());
+           arg("lr_scale") = py::none())
+      .def_static("of_arrays", &TensorTable::of_arrays, arg("params"), arg("grads"), arg("states"), arg("tensor_type"))
+      .def_static("of_addresses", &TensorTable::of_addresses, arg("params"), arg("grads"), arg("states"), arg("counts"),
+                  arg("dtypes") = py::dict(), arg("masters") = py::none(), arg("l1") = py::none(),
+                  arg("l2") = py::none(), arg("decay") = py::none(), arg("lr_scale") = py::none(),
+                  arg("borrowed") = false)
+      .def("matches", &TensorTable::matches, arg("params"), arg("grads"), arg("states"))
+      .def("move_grads", &TensorTable::move_grads, arg("grads"));
   py::class_<TensorUpdates>(module, "TensorUpdates", py::module_local())
       .def("prepare", &TensorUpdates::prepare)
       .def("__len__", &TensorUpdates::size);

@@ -1,0 +1,37 @@
+"""PyTorch's optimizers as one fused pass: write ``fastnn.torch.AdamW`` for ``torch.optim.AdamW``, and nothing else.
+
+    import fastnn.torch
+
+    optimizer = fastnn.torch.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+
+Arguments, defaults, state and checkpoints are torch's: a ``state_dict`` can go from torch's class to the one here in
+the middle of a training and back, and the training goes on. Learning rate schedulers, parameter groups, hooks,
+closures, ``GradScaler`` and ``torch.save`` work as with torch. Beyond torch every class takes, as keyword arguments and
+per parameter group:
+
+    l1: adds l1 * sign(p) to the gradient.
+    clip_norm: largest norm of the optimizer's gradients together, as ``torch.nn.utils.clip_grad_norm_``; 0 is off.
+    clip_value: largest absolute value in a gradient, 0 is off.
+
+Parameters are float32 on the CPU, dense (contiguous, channels_last or any other order of the axes). What isn't possible
+raises an error that names it. Steps run on the threads of torch's own pool, as many as ``torch.get_num_threads()``.
+"""
+
+from fastnn import _check
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    _check.fail(
+        "fastnn.torch",
+        "PyTorch",
+        "installed",
+        f"{error}",
+        "Run `pip install 'fastnn-kernels[torch]'`.",
+        ImportError,
+    )
+
+from fastnn.torch.base import Optimizer
+from fastnn.torch.rules import SGD, Adam, AdamW, RMSprop
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]

@@ -1,0 +1,146 @@
+"""What all optimizers for torch share: the step, its hooks, gradient scaling, and that states are interchangeable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, ClassVar
+
+import torch
+from torch.optim import optimizer as torch_optimizer
+
+from fastnn.torch import native
+from fastnn.torch.options import MANNERS, check_manners, check_options
+from fastnn.torch.plan import Plan
+from fastnn.torch.tensors import gather_counters
+
+_COMMON = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0}
+_NOT_OPTIONS = {"self", "params", "common", "__class__"}
+
+native.borrow_threads()
+
+
+class Optimizer(torch.optim.Optimizer):
+    """Base of the optimizers. A class says which kernel does its step, with which states and which options."""
+
+    kernel: ClassVar[str]
+    counts_steps: ClassVar[bool] = True  # whether torch's class has a counter "step" in its state
+
+    _step_supports_amp_scaling = True  # GradScaler leaves the scaling to us, as to torch's fused optimizers
+    last_step_skipped = False  # whether GradScaler had found an infinity or NaN
+
+    _plan: Plan | None = None
+
+    def __init__(self, params: Any, arguments: dict[str, Any]) -> None:
+        """Args:
+        params: parameters, (name, parameter) pairs or groups, as torch takes them.
+        arguments: the constructor's `locals()`: every argument is an option of the parameter groups.
+        """
+        name = type(self).__name__
+        defaults = {key: value for key, value in arguments.items() if key not in _NOT_OPTIONS}
+        common = arguments.get("common", {})
+        unknown = sorted(common.keys() - _COMMON.keys())
+        if unknown:
+            raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}")
+        check_manners(name, defaults)
+        check_options(name, {**defaults, **common})
+        super().__init__(params, {**defaults, **_COMMON, **common})
+
+    # ---- what a class defines
+
+    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+        """Names of the states that a step of this group needs, in the kernel's order."""
+        return ()
+
+    def kernel_options(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The kernel's arguments beside those that all optimizers share."""
+        return {}
+
+    def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+        """The state of this name that a parameter begins with."""
+        return torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    # ---- torch's protocol
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's, with the group's options checked."""
+        if isinstance(param_group, dict):
+            check_options(type(self).__name__, {**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        self._plan = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes a state that torch's class or this one has saved; options that torch doesn't have get our defaults."""
+        super().__setstate__(state)
+        self._plan = None
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+        if self.counts_steps:
+            gather_counters([entries for entries in self.state.values() if "step" in entries])
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates all parameters that have a gradient.
+
+        Args:
+            closure: evaluates the model anew and returns the loss.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            ValueError: something isn't possible here: a sparse gradient, another dtype or device, ...; nothing has
+                been changed then, but for states that were made.
+        """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or torch_optimizer._global_optimizer_pre_hooks
+            or torch_optimizer._global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()
+        ):
+            return self._observed_step() if closure is None else self._observed_step(closure)
+        return self._step(closure)
+
+    # Torch would wrap `step` in what calls the hooks and tells the profiler, 6 microseconds in each step. The wrapper
+    # is there as `_observed_step`, for when somebody observes.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.last_step_skipped = self._skipped()
+        if not self.last_step_skipped:
+            self._update()
+        return loss
+
+    _observed_step = torch.optim.Optimizer.profile_hook_step(_step)
+
+    def _update(self) -> None:
+        scale = self.__dict__.get("grad_scale")  # GradScaler's: the gradients are as many times too large
+        if scale is not None:
+            self._unscale(scale)
+        plan, self._plan = self._plan, None  # an error on the way leaves none
+        if plan is None or not plan.holds(self):
+            with torch.no_grad():
+                plan = Plan(self)
+        plan.run()
+        if plan.watch is not None:
+            self._plan = plan
+
+    def _unscale(self, scale: torch.Tensor) -> None:
+        """Divides the gradients themselves, as torch does: after the step they are there for who wants to see them."""
+        params = dict.fromkeys(param for group in self.param_groups for param in group["params"])
+        grads = [param.grad for param in params if param.grad is not None]
+        with torch.no_grad():
+            torch._foreach_div_(grads, scale)
+
+    def _skipped(self) -> bool:
+        found_inf = self.__dict__.get("found_inf")
+        return found_inf is not None and float(found_inf) != 0
+
+    def option_reader(self) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+        """Of a group, the options that a step depends on."""
+        return itemgetter(*(name for name in self.defaults if name != "lr" and name not in MANNERS))

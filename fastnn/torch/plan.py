@@ -1,0 +1,177 @@
+"""A step's plan: where parameters, gradients and states lie, which kernel calls update them, and whether that still
+holds.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fastnn import _backend
+from fastnn.torch import native
+from fastnn.torch.options import plain
+from fastnn.torch.tensors import PreparedTensors
+
+if TYPE_CHECKING:
+    from fastnn.torch.base import Optimizer
+
+_PARAMS, _GRADS, _STATES = 0, 1, 2  # rows of the addresses
+
+
+class Plan:
+    """Made for what an optimizer finds in one step, and used again as long as `holds`.
+
+    One kernel call updates the parameters of a group whose step counters agree. They disagree where some had no
+    gradient in some steps; and what is listed twice is updated twice, one after the other, as torch's loops do it.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        groups = optimizer.param_groups
+        self.groups = list(groups)
+        prepared = PreparedTensors(optimizer)
+        self.addresses = prepared.addresses
+        self.params = prepared.params
+        self.parts = [Part(optimizer, prepared, *part) for part in prepared.parts()]
+        self.watch = None
+        if not prepared.copies:
+            lists = [group["params"] for group in groups]
+            self.watch = native.watch(lists, optimizer.state, prepared.names, self.addresses)
+        self._copies = prepared.copies  # alive until the step is done
+        for part in self.parts:
+            part.ready(optimizer, alone=len(self.parts) == 1)
+
+    def holds(self, optimizer: Optimizer) -> bool:
+        """Whether `run` may be called; takes a step's options, learning rates and gradients from the optimizer."""
+        if self.watch is None or len(self.groups) != len(optimizer.param_groups):
+            return False
+        lists = []
+        for group, known in zip(optimizer.param_groups, self.groups):
+            if group is not known:
+                return False
+            lists.append(group["params"])
+        result = self.watch.refresh(lists, optimizer.state)
+        if result == self.watch.CHANGED:
+            return False
+        for part in self.parts:
+            if result == self.watch.MOVED:
+                part.move_grads(self.addresses[_GRADS])
+            if not part.ready(optimizer, alone=len(self.parts) == 1):
+                return False
+        return True
+
+    def run(self) -> None:
+        """Does the step."""
+        for part, scale in zip(self.parts, self._scales()):
+            part.run(scale)
+        torch.autograd.graph.increment_version(self.params)  # a graph from before the step must not be used after it
+
+    def _scales(self) -> list[float | None]:
+        """What clipping by norm makes of the gradients, where the kernel doesn't see all of them."""
+        limits = [part.clip_norm for part in self.parts]
+        if len(limits) < 2 or not any(limits):
+            return [None] * len(limits)
+        norm = float(torch.nn.utils.get_total_norm([param.grad for param in self.params]))
+        return [limit / norm if limit and norm > limit else None for limit in limits]
+
+
+class Part:
+    """One call of a kernel: tensors of one group, all in the same step.
+
+    Args:
+        group: whose options count.
+        columns: int64[n], which of the addresses.
+        step: of the update to come, unless counters say so.
+        repeated: whether these parameters have been updated in an earlier part of the same step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        prepared: PreparedTensors,
+        group: dict[str, Any],
+        columns: np.ndarray,
+        step: int,
+        repeated: bool,
+    ) -> None:
+        self.group, self.columns, self.repeated = group, columns, repeated
+        self.slots = tuple(optimizer.slots(group))
+        self.l1 = plain(group["l1"])
+        addresses = np.ascontiguousarray(prepared.addresses[:, columns])
+        rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
+        self.steps = rows["step"] if optimizer.counts_steps else None
+        self.lr, self.step = np.zeros(1), np.array([step], np.int64)
+        self.table = _backend.kernels.TensorTable.of_addresses(
+            addresses[_PARAMS],
+            addresses[_GRADS],
+            [rows[name] for name in self.slots],
+            prepared.counts[columns],
+            l1=np.full(len(columns), self.l1, np.float32),
+            borrowed=True,
+        )
+        self.clip_norm = 0.0
+        self._read = optimizer.option_reader()
+        self._values: tuple[Any, ...] | None = None
+        self._call: Any = None
+
+    def move_grads(self, addresses: np.ndarray) -> None:
+        """Takes the gradients from elsewhere: int64, all of the optimizer's."""
+        self.table.move_grads(addresses[self.columns])
+
+    def ready(self, optimizer: Optimizer, alone: bool) -> bool:
+        """Takes options, learning rate and step count for `run`; False if they need another table.
+
+        Args:
+            alone: whether this is the whole step, so that the kernel sees all gradients.
+        """
+        values = self._read(self.group)
+        if values != self._values:
+            if tuple(optimizer.slots(self.group)) != self.slots or plain(self.group["l1"]) != self.l1:
+                return False
+            self._bind(optimizer, alone)
+            # A tensor may get another value and be the same object.
+            self._values = None if any(map(_has_tensor, values)) else values
+        lr = self.group["lr"]
+        self.lr[0] = lr if type(lr) is float else plain(lr)
+        if self.steps is not None:
+            self.step[0] = _backend.kernels.next_step(self.steps)
+        return bool(self.step[0])
+
+    def _bind(self, optimizer: Optimizer, alone: bool) -> None:
+        group = self.group
+        self.clip_norm = plain(group["clip_norm"])
+        self._call = functools.partial(
+            getattr(_backend.kernels, optimizer.kernel),
+            self.table,
+            self.lr,
+            self.step,
+            weight_decay=plain(group["weight_decay"]),
+            decoupled=group.get("decoupled_weight_decay", False),
+            maximize=group["maximize"],
+            clip_norm=self.clip_norm if alone else 0.0,
+            clip_value=plain(group["clip_value"]),
+            **optimizer.kernel_options(group),
+        )
+
+    def run(self, scale: float | None) -> None:
+        """Does its part of the step.
+
+        Args:
+            scale: of the gradients, None is 1.
+        """
+        if self.repeated and self.steps is not None:
+            self.step[0] = _backend.kernels.next_step(self.steps)
+        if scale is None:
+            self._call()
+        else:
+            self._call(grad_scale=scale)
+        if self.steps is None:
+            self.step[0] = 2  # which number it is doesn't matter after the first
+        else:
+            _backend.kernels.set_steps(self.steps, int(self.step[0]))
+
+
+def _has_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) or (isinstance(value, (tuple, list)) and any(map(_has_tensor, value)))

@@ -1,0 +1,123 @@
+"""What the tests of fastnn.torch share: awkward parameters, gradients for 60 steps, runs by torch's class and ours."""
+
+import copy
+
+import numpy as np
+import torch
+from tolerances import difference
+
+import fastnn.torch as ft
+
+STEPS = 60
+SHAPES = [(), (0,), (1,), (15,), (16,), (17,), (3, 11), (97,), (4, 3, 5, 5), (40, 33)]
+
+
+def numbers(shape, seed, scale=1.0):
+    values = scale * np.random.default_rng(seed).standard_normal(shape)
+    return torch.tensor(values, dtype=torch.float32)
+
+
+START = [numbers(shape, i) for i, shape in enumerate(SHAPES)]
+GRADS = [[numbers(shape, 1000 + 100 * t + i, 3.0) for i, shape in enumerate(SHAPES)] for t in range(STEPS)]
+
+# Every class with options that aren't its defaults, one by one and together.
+ROWS = [
+    ("SGD", {}),
+    ("SGD", {"lr": 0.05, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.05, "maximize": True}),
+    ("SGD", {"lr": 0.05, "momentum": 0.8}),
+    ("SGD", {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1, "maximize": True}),
+    ("SGD", {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1}),
+    ("Adam", {}),
+    ("Adam", {"lr": 0.03, "weight_decay": 0.1}),
+    ("Adam", {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3}),
+    ("Adam", {"lr": 0.03, "amsgrad": True}),
+    ("Adam", {"lr": 0.03, "maximize": True, "weight_decay": 0.1, "amsgrad": True, "betas": (0.7, 0.9)}),
+    ("Adam", {"lr": 0.03, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    ("AdamW", {}),
+    ("AdamW", {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.2}),
+    ("AdamW", {"lr": 0.03, "amsgrad": True, "maximize": True}),
+    ("RMSprop", {}),
+    ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}),
+    ("RMSprop", {"lr": 0.02, "weight_decay": 0.1, "maximize": True}),
+    ("RMSprop", {"lr": 0.02, "momentum": 0.7}),
+    ("RMSprop", {"lr": 0.02, "alpha": 0.8, "centered": True}),
+    ("RMSprop", {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7, "weight_decay": 0.1}),
+]
+# One of each, with all the state that it can have.
+FULL = [
+    ("SGD", {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1}),
+    ("Adam", {"lr": 0.03, "amsgrad": True, "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.03, "betas": (0.8, 0.95)}),
+    ("RMSprop", {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}),
+]
+
+
+def named(row):
+    name, options = row
+    return f"{name}-{'-'.join(options)}"
+
+
+def ours(name):
+    return getattr(ft, name)
+
+
+def theirs(name):
+    return getattr(torch.optim, name)
+
+
+def parameters(dtype=torch.float32, start=None):
+    return [torch.nn.Parameter(value.to(dtype).clone()) for value in (START if start is None else start)]
+
+
+def advance(optimizer, params, grads=None, before=None, after=None, set_to_none=True):
+    """Steps with gradients that don't depend on the parameters; `before` and `after` get the number of each step."""
+    for t, fresh in enumerate(GRADS if grads is None else grads):
+        optimizer.zero_grad(set_to_none)
+        for param, grad in zip(params, fresh):
+            if grad is not None:
+                value = grad.to(param.dtype).clone()
+                if param.grad is None:
+                    param.grad = value
+                else:
+                    param.grad.copy_(value)
+        if before:
+            before(t)
+        optimizer.step()
+        if after:
+            after(t)
+
+
+def states(optimizer, params):
+    """{name: states of all parameters that have it} for the tensors of the parameters' shapes, and the steps."""
+    names = dict.fromkeys(name for param in params for name in optimizer.state.get(param, {}))
+    return {name: [optimizer.state[p][name] for p in params if name in optimizer.state.get(p, {})] for name in names}
+
+
+def flat(tensors):
+    return np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors] or [np.empty(0)])
+
+
+def assert_close(actual, expected, what, tolerance="optimizer"):
+    found = difference(flat(actual), flat(expected), tolerance)
+    assert not found, f"{what}: {found}"
+
+
+def assert_same_run(optimizer, params, reference, wanted, tolerance="optimizer"):
+    """Parameters and states agree; those of the reference may be of float64."""
+    assert_close(params, wanted, "parameters", tolerance)
+    own, other = states(optimizer, params), states(reference, wanted)
+    assert own.keys() == other.keys()
+    for name in other:
+        assert_close(own[name], other[name], name, tolerance)
+
+
+def assert_equal(actual, expected):
+    """To the bit."""
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+def saved(optimizer):
+    """The state dict, with nothing that the optimizer goes on changing."""
+    return copy.deepcopy(optimizer.state_dict())
