@@ -69,12 +69,6 @@ struct UpdateLater {
   }
 };
 
-// ... or a rule that is given table, learning rate and step count later.
-struct RuleLater {
-  static constexpr const char *kSgd = "sgd_rule", *kAdam = "adam_rule", *kRmsprop = "rmsprop_rule";
-  using Result = std::unique_ptr<UpdateRule>;
-};
-
 template <class Use, class Rule>
 typename Use::Result use(const char* function, const TensorTable& table, handle lr, handle step, const Rule& rule,
                          const Common& common) {
