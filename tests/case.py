@@ -68,12 +68,12 @@ class Case:
             options["activation"] = kernels.ACTIVATIONS[options["activation"]]
         if self.kernel == "dense_update":
             return _update_call(kernels, function, arguments, options)
-        if self.kernel.endswith("_step"):
-            return _optimizer_call(kernels, function, arguments, options)
+        if self.kernel.endswith("_rule"):
+            return _optimizer_call(kernels, function(**options), arguments)
         return lambda: function(**arguments, **options)
 
 
-def _optimizer_call(kernels: Any, function: Any, arguments: Arguments, options: dict[str, Any]) -> Callable[[], None]:
+def _optimizer_call(kernels: Any, rule: Any, arguments: Arguments) -> Callable[[], None]:
     """All steps of an optimizer row: `grads` holds the gradients of each step, `step` is counted up."""
     by_step, lr, step = arguments["grads"], arguments["lr"], arguments["step"].copy()
     grads = by_step[0] if len(by_step) == 1 else [grad.copy() for grad in by_step[0]]
@@ -87,7 +87,7 @@ def _optimizer_call(kernels: Any, function: Any, arguments: Arguments, options: 
                     grad[...] = new
             if index > 0:
                 step[0] += 1
-            function(table, lr, step, **options)
+            kernels.update(rule, table, lr, step)
 
     return run
 
@@ -97,8 +97,8 @@ def _update_call(kernels: Any, function: Any, arguments: Arguments, options: dic
     tensors = {name: arguments[name] for name in ("w", "b") if arguments[name] is not None}
     params, *states = (list(arrays) for arrays in zip(*tensors.values()))
     table = kernels.TensorTable(params, [np.zeros_like(param) for param in params], states)
-    rule = options.pop("rule")
-    updates = getattr(kernels, f"{rule}_updates")(table, arguments["lr"], arguments["step"], **options)
+    rule = getattr(kernels, options.pop("rule"))(**options)
+    updates = kernels.updates(rule, table, arguments["lr"], arguments["step"])
     given = {name: (updates, number) for number, name in enumerate(tensors)}
 
     def run() -> None:

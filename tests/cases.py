@@ -35,6 +35,7 @@ from training_makers import (
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
+RULES = ("sgd_rule", "adam_rule", "rmsprop_rule")
 ALPHA = {"leaky_relu": 0.3, "elu": 0.7}
 TRANSPOSES = [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]
 BLOCKED = [(257, 131, 300), (40, 530, 270), (300, 40, 1025)]  # m, n, k beyond one block of packing and of threads
@@ -72,11 +73,11 @@ DENSE = [
     *[dense_input_gradient(9, 18, 21, kind, ALPHA.get(kind, 0.0), in_place=True) for kind in ACTIVATIONS],
     dense_input_gradient(9, 18, 21, "relu"),
     *[dense_input_gradient(35, 65, 17, kind, dx=False) for kind in ("linear", "relu")],
-    *[dense_update(9, 31, 33, kind) for kind in ("sgd", "adam", "rmsprop")],
+    *[dense_update(9, 31, 33, kind) for kind in RULES],
     *[dense_update(*nio) for nio in [(1, 1, 1), (1, 300, 250), (40, 300, 250)]],
     *[dense_update(*nio) for nio in [(0, 5, 3), (3, 17, 1), (97, 33, 300), (300, 130, 17)]],
     *[dense_update(7, 40, 19, **kept) for kept in ({"bias": False}, {"weights": False})],
-    dense_update(7, 40, 19, "sgd", momentum=0.9),
+    dense_update(7, 40, 19, "sgd_rule", momentum=0.9),
     dense_update(7, 40, 19, weight_decay=0.1, decoupled=True, clip_value=0.5),
     dense_input_gradient(32, 128, 64, "relu", in_place=True, bench=True),
     *[dense_update(n, 1000, 128, bench=True) for n in (1, 32, 2048)],
@@ -262,14 +263,13 @@ METRICS = [
     metric("confusion_counts", 4096, 10, weights=False, thresholds=(0.25, 0.5, 0.75), bench=True),
 ]
 
-RULES = ("sgd_step", "adam_step", "rmsprop_step")
 SEED_MLP = ((1000, 128), (128,), (128, 64), (64,), (64, 10), (10,))
 OPTIMIZERS = [
     *[optimizer(rule) for rule in RULES],
     *[optimizer(rule, shapes=((size,),)) for rule in RULES for size in (1, 15, 16, 17, 33, 97)],
-    *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), momentum=0.9) for rule in ("sgd_step", "rmsprop_step")],
-    optimizer("adam_step", shapes=((100, 101), (7,), (30_000,)), first=1000),
-    *[optimizer(rule, first=50) for rule in ("adam_step", "rmsprop_step")],
+    *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), momentum=0.9) for rule in ("sgd_rule", "rmsprop_rule")],
+    optimizer("adam_rule", shapes=((100, 101), (7,), (30_000,)), first=1000),
+    *[optimizer(rule, first=50) for rule in ("adam_rule", "rmsprop_rule")],
     *[optimizer(rule, weight_decay=0.1) for rule in RULES],
     *[optimizer(rule, weight_decay=0.1, decoupled=True, tables=("decay", "lr_scale")) for rule in RULES],
     *[optimizer(rule, tables=("l1", "l2")) for rule in RULES],
@@ -280,21 +280,21 @@ OPTIMIZERS = [
     *[optimizer(rule, clip_norm=1.5, clip_norm_per_tensor=True, tables=("l2",)) for rule in RULES],
     *[optimizer(rule, shapes=((40_000,), (7,)), clip_norm=1.5, clip_norm_per_tensor=True) for rule in RULES],
     *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), clip_norm=3.0) for rule in RULES],
-    optimizer("sgd_step", momentum=0.9),
-    optimizer("sgd_step", momentum=0.9, dampening=0.3),
-    optimizer("sgd_step", momentum=0.8, nesterov=True),
-    *[optimizer("sgd_step", momentum=0.8, nesterov=nesterov, lr_in_momentum=True) for nesterov in (False, True)],
-    optimizer("adam_step", beta1=0.8, beta2=0.95, eps=1e-3),
-    optimizer("adam_step", bias_correction=False),
-    *[optimizer("adam_step", eps_hat=True, eps=1e-2, amsgrad=amsgrad) for amsgrad in (False, True)],
-    *[optimizer("adam_step", amsgrad=True, beta2=0.5, bias_correction=correction) for correction in (False, True)],
-    *[optimizer("rmsprop_step", alpha=0.9, eps=1e-3, eps_inside_sqrt=inside) for inside in (False, True)],
-    *[optimizer("rmsprop_step", alpha=0.9, eps=0.1, centered=True, eps_inside_sqrt=inside) for inside in (False, True)],
-    *[optimizer("rmsprop_step", momentum=0.7, centered=True, eps=0.1, lr_in_momentum=keras) for keras in (False, True)],
+    optimizer("sgd_rule", momentum=0.9),
+    optimizer("sgd_rule", momentum=0.9, dampening=0.3),
+    optimizer("sgd_rule", momentum=0.8, nesterov=True),
+    *[optimizer("sgd_rule", momentum=0.8, nesterov=nesterov, lr_in_momentum=True) for nesterov in (False, True)],
+    optimizer("adam_rule", beta1=0.8, beta2=0.95, eps=1e-3),
+    optimizer("adam_rule", bias_correction=False),
+    *[optimizer("adam_rule", eps_hat=True, eps=1e-2, amsgrad=amsgrad) for amsgrad in (False, True)],
+    *[optimizer("adam_rule", amsgrad=True, beta2=0.5, bias_correction=correction) for correction in (False, True)],
+    *[optimizer("rmsprop_rule", alpha=0.9, eps=1e-3, eps_inside_sqrt=inside) for inside in (False, True)],
+    *[optimizer("rmsprop_rule", alpha=0.9, eps=0.1, centered=True, eps_inside_sqrt=inside) for inside in (False, True)],
+    *[optimizer("rmsprop_rule", momentum=0.7, centered=True, eps=0.1, lr_in_momentum=keras) for keras in (False, True)],
     *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
     *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],
-    optimizer("sgd_step", ((4_000_000,),), steps=1, bench=True, momentum=0.9),
-    optimizer("adam_step", ((4_000_000,),), steps=1, bench=True, weight_decay=0.01, decoupled=True),
+    optimizer("sgd_rule", ((4_000_000,),), steps=1, bench=True, momentum=0.9),
+    optimizer("adam_rule", ((4_000_000,),), steps=1, bench=True, weight_decay=0.01, decoupled=True),
 ]
 # fmt: on
 

@@ -10,7 +10,7 @@ from spoilt import other_dtype, read_only, refused, strided, swapped, unaligned
 from fastnn import _backend
 
 KERNELS = _backend.load_level(_backend.isa_levels()[-1])
-OTHERWISE = ("_step", "_update")  # they take tables: test_optimizer_border.py, test_self_updates.py
+OTHERWISE = ("_rule", "_update")  # they take tables: test_optimizer_border.py, test_self_updates.py
 OPTIONAL = {"bias", "b", "z", "dw", "db", "weights", "dlogits", "dprobs", "dpred"}
 OPTIONAL_HERE = {(f"{layer}_backward", "dx") for layer in ("dense", "conv2d", "conv2d_max_pool2d", "depthwise_conv2d")}
 OPTIONAL_HERE |= {("dense_input_gradient", "dx")}

@@ -15,7 +15,8 @@ from fastnn import _backend
 LEVELS = _backend.isa_levels()
 NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable", "TensorUpdates", "xla_handlers"}
 NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
-NOT_KERNELS |= {"sgd_updates", "adam_updates", "rmsprop_updates"}  # they make what dense_update is given
+NOT_KERNELS |= {"TensorWatch", "describe_dlpack", "next_step", "set_steps", "borrow_threads"}  # see test_torch_dropin
+NOT_KERNELS |= {"UpdateRule", "update", "updates"}  # which go with every rule
 # The state of a step, in tests/test_tape.py.
 NOT_KERNELS |= {
     "Tape",

@@ -220,13 +220,13 @@ def test_softmax_and_losses_keep_nan(level, columns):
             assert np.isnan(loss[0]) and np.isnan(gradient[1, at]) and np.isfinite(gradient[[0, 2]]).all(), kernel
 
 
-@pytest.mark.parametrize("step", ["sgd_step", "adam_step", "rmsprop_step"])
-def test_a_nan_gradient_spoils_only_its_own_weight(level, step):
+@pytest.mark.parametrize("rule", ["sgd_rule", "adam_rule", "rmsprop_rule"])
+def test_a_nan_gradient_spoils_only_its_own_weight(level, rule):
     kernels = _backend.load_level(level)
     param, grad = np.ones(35, np.float32), np.ones(35, np.float32)
     grad[20] = np.nan
-    slots = [[np.zeros(35, np.float32)] for _ in range({"sgd_step": 0, "adam_step": 2, "rmsprop_step": 1}[step])]
-    getattr(kernels, step)(kernels.TensorTable([param], [grad], slots), np.array([0.1]), np.array([1]))
+    made = getattr(kernels, rule)()
+    made.step(kernels.TensorTable([param], [grad], [[np.zeros(35, np.float32)] for _ in range(made.slots)]), 0.1, 1)
     assert np.isnan(param[20]) and np.isfinite(np.delete(param, 20)).all()
 
 

@@ -67,36 +67,79 @@ def test_tables_refuse_tensors_that_overlap():
 def test_tables_keep_their_arrays_alive():
     table = KERNELS.TensorTable([np.ones(1000, np.float32)], [np.ones(1000, np.float32)], [])
     for _ in range(10):
-        KERNELS.sgd_step(table, np.array([0.1]), np.array([1]))
+        KERNELS.update(KERNELS.sgd_rule(), table, np.array([0.1]), np.array([1]))
 
 
-STEP_REFUSALS = [
-    ("sgd_step", 0, {"step": np.array([0])}, "step must be at least 1, got 0"),
-    ("sgd_step", 0, {"step": np.array([1], np.int32)}, r"step must be an? int64 array of shape \(1,\), got int32"),
-    ("sgd_step", 0, {"lr": np.array([0.1], np.float32)}, r"lr must be an? float64 array of shape \(1,\), got float32"),
-    ("sgd_step", 1, {}, "table must be a TensorTable with 0 lists of states"),
-    ("sgd_step", 0, {"momentum": 0.9}, "table must be a TensorTable with 1 lists of states"),
-    ("sgd_step", 0, {"nesterov": True}, "momentum must be above 0 with nesterov"),
-    ("sgd_step", 1, {"momentum": 0.9, "dampening": 0.1, "nesterov": True}, "dampening must be 0 with nesterov"),
-    ("sgd_step", 0, {"weight_decay": -1.0}, "weight_decay must be finite and at least 0"),
-    ("sgd_step", 0, {"clip_norm": np.nan}, "clip_norm must be finite and at least 0"),
-    ("sgd_step", 0, {"clip_value": -0.1}, "clip_value must be finite and at least 0"),
-    ("adam_step", 1, {}, "table must be a TensorTable with 2 lists of states"),
-    ("adam_step", 2, {"amsgrad": True}, "table must be a TensorTable with 3 lists of states"),
-    ("adam_step", 2, {"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
-    ("adam_step", 2, {"beta2": -0.1}, "beta2 must be at least 0 and below 1"),
-    ("adam_step", 2, {"eps": -1e-8}, "eps must be finite and at least 0"),
-    ("rmsprop_step", 1, {"centered": True}, "table must be a TensorTable with 2 lists of states"),
-    ("rmsprop_step", 2, {"centered": True, "momentum": 0.5}, "table must be a TensorTable with 3 lists of states"),
-    ("rmsprop_step", 1, {"alpha": 1.0}, "alpha must be at least 0 and below 1"),
+RULE_REFUSALS = [
+    ("sgd_rule", {"nesterov": True}, "momentum must be above 0 with nesterov"),
+    ("sgd_rule", {"dampening": 0.1}, "momentum must be above 0 with dampening"),
+    ("sgd_rule", {"momentum": 0.9, "dampening": 0.1, "nesterov": True}, "dampening must be 0 with nesterov"),
+    ("sgd_rule", {"momentum": -0.1}, "momentum must be finite and at least 0"),
+    ("sgd_rule", {"weight_decay": -1.0}, "weight_decay must be finite and at least 0"),
+    ("sgd_rule", {"clip_norm": np.nan}, "clip_norm must be finite and at least 0"),
+    ("sgd_rule", {"clip_value": -0.1}, "clip_value must be finite and at least 0"),
+    ("adam_rule", {"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
+    ("adam_rule", {"beta2": -0.1}, "beta2 must be at least 0 and below 1"),
+    ("adam_rule", {"eps": -1e-8}, "eps must be finite and at least 0"),
+    ("rmsprop_rule", {"alpha": 1.0}, "alpha must be at least 0 and below 1"),
+    ("rmsprop_rule", {"eps": np.inf}, "eps must be finite and at least 0"),
+    ("rmsprop_rule", {"momentum": -1.0}, "momentum must be finite and at least 0"),
 ]
 
 
-@pytest.mark.parametrize("kernel, slots, options, message", STEP_REFUSALS)
-def test_steps_refuse(kernel, slots, options, message):
-    params, grads = [np.ones(5, np.float32)], [np.ones(5, np.float32)]
-    states = [[np.zeros(5, np.float32)] for _ in range(slots)]
-    table = KERNELS.TensorTable(params, grads, states)
-    arguments = {"lr": np.array([0.1]), "step": np.array([1]), **options}
-    refused(lambda: getattr(KERNELS, kernel)(table, **arguments), f"^{kernel}: {message}")
-    assert (params[0] == 1).all() and not any(slot[0].any() for slot in states)
+@pytest.mark.parametrize("rule, options, message", RULE_REFUSALS)
+def test_rules_refuse(rule, options, message):
+    refused(lambda: getattr(KERNELS, rule)(**options), f"^{rule}: {message}")
+
+
+SLOTS = [
+    ("sgd_rule", {}, 0),
+    ("sgd_rule", {"momentum": 0.9}, 1),
+    ("adam_rule", {}, 2),
+    ("adam_rule", {"amsgrad": True}, 3),
+    ("rmsprop_rule", {"centered": True}, 2),
+    ("rmsprop_rule", {"centered": True, "momentum": 0.5}, 3),
+]
+
+
+@pytest.mark.parametrize("name, options, slots", SLOTS)
+def test_rules_know_their_states(name, options, slots):
+    """Each needs a table with as many lists of states."""
+    rule = getattr(KERNELS, name)(**options)
+    assert rule.slots == slots
+    param, grad = np.ones(5, np.float32), np.ones(5, np.float32)
+    table = KERNELS.TensorTable([param], [grad], [[np.zeros(5, np.float32)] for _ in range((slots + 1) % 4)])
+    lr, step = np.array([0.1]), np.array([1])
+    wanted = f"table must be a TensorTable with {slots} lists of states for this rule"
+    refused(lambda: KERNELS.update(rule, table, lr, step), f"^update: {wanted}")
+    refused(lambda: KERNELS.updates(rule, table, lr, step), f"^updates: {wanted}")
+    refused(lambda: rule.step(table, 0.1, 1), f"^UpdateRule.step: {wanted}")
+    assert (param == 1).all()
+
+
+STEP_REFUSALS = [
+    ({"step": np.array([0])}, "step must be at least 1, got 0"),
+    ({"step": np.array([1], np.int32)}, r"step must be an? int64 array of shape \(1,\), got int32"),
+    ({"lr": np.array([0.1], np.float32)}, r"lr must be an? float64 array of shape \(1,\), got float32"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", STEP_REFUSALS)
+def test_steps_refuse(arguments, message):
+    param, grad = np.ones(5, np.float32), np.ones(5, np.float32)
+    table = KERNELS.TensorTable([param], [grad], [])
+    arguments = {"lr": np.array([0.1]), "step": np.array([1]), **arguments}
+    refused(lambda: KERNELS.update(KERNELS.sgd_rule(), table, **arguments), f"^update: {message}")
+    refused(lambda: KERNELS.sgd_rule().step(table, 0.1, 0), "^UpdateRule.step: step must be at least 1, got 0")
+    assert (param == 1).all()
+
+
+def test_immediate_steps_refuse_a_tape():
+    """Their learning rate is gone when the tape is replayed."""
+    table = KERNELS.TensorTable([np.ones(5, np.float32)], [np.ones(5, np.float32)], [])
+    tape = KERNELS.Tape()
+    tape.start()
+    try:
+        refused(lambda: KERNELS.sgd_rule().step(table, 0.1, 1), "^UpdateRule.step: the step must be made while no tape")
+    finally:
+        tape.stop()

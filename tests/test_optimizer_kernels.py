@@ -11,23 +11,23 @@ from fastnn import _backend
 
 # (torch's class, its arguments, kernel, its arguments, torch's state names in the kernel's order)
 TORCH = [
-    (torch.optim.SGD, {"lr": 0.05}, "sgd_step", {}),
-    (torch.optim.SGD, {"lr": 0.05, "weight_decay": 0.1, "maximize": True}, "sgd_step", {}),
-    (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1}, "sgd_step", {}),
-    (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "nesterov": True}, "sgd_step", {}),
-    (torch.optim.Adam, {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}, "adam_step", {}),
-    (torch.optim.Adam, {"lr": 0.03, "betas": (0.8, 0.95), "amsgrad": True, "maximize": True}, "adam_step", {}),
-    (torch.optim.AdamW, {"lr": 0.03, "eps": 1e-4, "weight_decay": 0.2}, "adam_step", {"decoupled": True}),
+    (torch.optim.SGD, {"lr": 0.05}, "sgd_rule", {}),
+    (torch.optim.SGD, {"lr": 0.05, "weight_decay": 0.1, "maximize": True}, "sgd_rule", {}),
+    (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "dampening": 0.3, "weight_decay": 0.1}, "sgd_rule", {}),
+    (torch.optim.SGD, {"lr": 0.05, "momentum": 0.8, "nesterov": True}, "sgd_rule", {}),
+    (torch.optim.Adam, {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}, "adam_rule", {}),
+    (torch.optim.Adam, {"lr": 0.03, "betas": (0.8, 0.95), "amsgrad": True, "maximize": True}, "adam_rule", {}),
+    (torch.optim.AdamW, {"lr": 0.03, "eps": 1e-4, "weight_decay": 0.2}, "adam_rule", {"decoupled": True}),
     (
         torch.optim.AdamW,
         {"lr": 0.03, "betas": (0.7, 0.9), "weight_decay": 0.2, "amsgrad": True},
-        "adam_step",
+        "adam_rule",
         {"decoupled": True},
     ),
-    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}, "rmsprop_step", {}),
-    (torch.optim.RMSprop, {"lr": 0.02, "momentum": 0.7, "weight_decay": 0.1, "maximize": True}, "rmsprop_step", {}),
-    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True}, "rmsprop_step", {}),
-    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}, "rmsprop_step", {}),
+    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}, "rmsprop_rule", {}),
+    (torch.optim.RMSprop, {"lr": 0.02, "momentum": 0.7, "weight_decay": 0.1, "maximize": True}, "rmsprop_rule", {}),
+    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True}, "rmsprop_rule", {}),
+    (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}, "rmsprop_rule", {}),
 ]
 SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "momentum_buffer")
 
@@ -51,11 +51,12 @@ def kernel_run(kernels, kernel, slot_count, lr, **options):
     params, grads = [start.copy() for start in START], [start.copy() for start in START]
     states = [[np.zeros_like(start) for start in START] for _ in range(slot_count)]
     table, rate, step = kernels.TensorTable(params, grads, states), np.array([lr]), np.zeros(1, np.int64)
+    rule = getattr(kernels, kernel)(**options)
     for fresh in GRADS:
         for grad, new in zip(grads, fresh):
             grad[...] = new
         step[0] += 1
-        getattr(kernels, kernel)(table, rate, step, **options)
+        kernels.update(rule, table, rate, step)
     return params, states
 
 
@@ -64,7 +65,7 @@ def test_the_kernels_are_torchs(make, options, kernel, extra, kernels):
     expected, state = torch_run(make, options)
     own = {**options, **extra}
     lr, (own["beta1"], own["beta2"]) = own.pop("lr"), own.pop("betas", (0.9, 0.999))
-    if kernel != "adam_step":
+    if kernel != "adam_rule":
         del own["beta1"], own["beta2"]
     params, states = kernel_run(kernels, kernel, len(state), lr, **own)
     assert_close(params, expected, "parameters")
@@ -76,10 +77,10 @@ def test_the_kernels_are_torchs(make, options, kernel, extra, kernels):
 def test_clipping_is_torchs(limit, kernels):
     options = {"lr": 0.05, "momentum": 0.8}
     by_norm, _ = torch_run(torch.optim.SGD, options, lambda p: torch.nn.utils.clip_grad_norm_(p, limit))
-    params, _ = kernel_run(kernels, "sgd_step", 1, 0.05, momentum=0.8, clip_norm=limit)
+    params, _ = kernel_run(kernels, "sgd_rule", 1, 0.05, momentum=0.8, clip_norm=limit)
     assert_close(params, by_norm, "parameters")
     by_value, _ = torch_run(torch.optim.SGD, options, lambda p: torch.nn.utils.clip_grad_value_(p, limit))
-    params, _ = kernel_run(kernels, "sgd_step", 1, 0.05, momentum=0.8, clip_value=limit)
+    params, _ = kernel_run(kernels, "sgd_rule", 1, 0.05, momentum=0.8, clip_value=limit)
     assert_close(params, by_value, "parameters")
 
 
@@ -100,7 +101,7 @@ def test_a_table_equals_its_tensors_one_by_one(threads, kernels):
         rows = [slice(i, i + 1) for i in range(len(sizes))] if apart else [slice(None)]
         for row in rows:
             table = kernels.TensorTable(params[row], grads[row], [slot[row] for slot in states])
-            kernels.adam_step(table, lr, step, weight_decay=0.1)
+            kernels.update(kernels.adam_rule(weight_decay=0.1), table, lr, step)
         results.append(params + states[0] + states[1])
     kernels.set_num_threads(_backend.get_num_threads())
     assert all(np.array_equal(one, many) for one, many in zip(*results))
@@ -108,27 +109,28 @@ def test_a_table_equals_its_tensors_one_by_one(threads, kernels):
 
 def test_no_tensors_and_only_empty_ones(kernels):
     lr, step = np.array([0.1]), np.array([1], np.int64)
-    kernels.sgd_step(kernels.TensorTable([], [], []), lr, step, clip_norm=1.0)
-    kernels.sgd_step(kernels.TensorTable([np.empty(0, np.float32)], [np.empty(0, np.float32)], []), lr, step)
+    rule = kernels.sgd_rule(clip_norm=1.0)
+    kernels.update(rule, kernels.TensorTable([], [], []), lr, step)
+    kernels.update(rule, kernels.TensorTable([np.empty(0, np.float32)], [np.empty(0, np.float32)], []), lr, step)
 
 
 def test_lr_and_step_are_read_at_each_call(kernels):
     """A recorded step is replayed with new numbers in the same arrays."""
     param, grad = np.ones(3, np.float32), np.ones(3, np.float32)
     table, lr, step = kernels.TensorTable([param], [grad], []), np.array([0.5]), np.array([1], np.int64)
-    kernels.sgd_step(table, lr, step)
+    kernels.update(kernels.sgd_rule(), table, lr, step)
     lr[0] = 0.25
-    kernels.sgd_step(table, lr, step)
+    kernels.update(kernels.sgd_rule(), table, lr, step)
     assert (param == 0.25).all()
 
 
 def test_nan_and_huge_gradients(kernels):
     param, grad = np.zeros(20, np.float32), np.full(20, 1e25, np.float32)
     table, lr, step = kernels.TensorTable([param], [grad], []), np.array([1.0]), np.array([1], np.int64)
-    kernels.sgd_step(table, lr, step, clip_norm=1.0)  # squares beyond float32
+    kernels.update(kernels.sgd_rule(clip_norm=1.0), table, lr, step)  # squares beyond float32
     np.testing.assert_allclose(param, -(20**-0.5), rtol=1e-6)
     grad[...], grad[7] = 1.0, np.nan
-    kernels.sgd_step(table, lr, step, clip_value=0.5)
+    kernels.update(kernels.sgd_rule(clip_value=0.5), table, lr, step)
     assert np.isnan(param[7]) and np.isfinite(np.delete(param, 7)).all()
 
 
@@ -138,11 +140,11 @@ LEAST, MOST = np.float32(1e-45), np.float32(3.4e38)
 
 
 def adam_quotients(kernels, numerators, roots, eps):
-    """What adam_step computes for numerator / (root + eps): with m = 0, beta1 = 0 and p = 0 the update is just that."""
+    """What adam_rule computes for numerator / (root + eps): with m = 0, beta1 = 0 and p = 0 the update is just that."""
     param, m, v = np.zeros_like(roots), np.zeros_like(roots), np.square(roots)
     table = kernels.TensorTable([param], [numerators.copy()], [[m], [v]])
     options = {"beta1": 0.0, "beta2": 1 - 2.0**-53, "eps": eps, "bias_correction": False}
-    kernels.adam_step(table, np.ones(1), np.ones(1, np.int64), **options)
+    kernels.update(kernels.adam_rule(**options), table, np.ones(1), np.ones(1, np.int64))
     with np.errstate(all="ignore"):
         return -param, numerators / (np.sqrt(v) + np.float32(eps))
 

@@ -47,14 +47,15 @@ def test_bits_of_the_kernels_one_after_the_other(rule, sizes, threads):
         (w, b), (dw, db), *states = tensors([(inputs, outputs), (outputs,)], slots)
         table = KERNELS.TensorTable([w, b], [dw, db], states, l1=np.full(2, 0.01, np.float32))
         lr, step = np.array([0.1]), np.ones(1, np.int64)
-        updates = getattr(KERNELS, f"{kind}_updates")(table, lr, step, **options)
+        made = getattr(KERNELS, f"{kind}_rule")(**options)
+        updates = KERNELS.updates(made, table, lr, step)
         for _ in range(3):
             if at_once:
                 updates.prepare()
                 KERNELS.dense_update(x, dz, (updates, 0), (updates, 1))
             else:
                 KERNELS.dense_backward(x, w, None, dz, dz, dw, db, None, 0, 0.0, False)
-                getattr(KERNELS, f"{kind}_step")(table, lr, step, **options)
+                KERNELS.update(made, table, lr, step)
             step[0] += 1
         results.append([w, b, *(array for state in states for array in state)])
     for own, other in zip(*results):
@@ -145,14 +146,15 @@ def test_border():
     (w, b), (dw, db), state, other = tensors([(4, 5), (5,)], 2)
     table = KERNELS.TensorTable([w, b], [dw, db], [state, other])
     lr, step = np.ones(1), np.zeros(1, np.int64)
-    updates = KERNELS.adam_updates(table, lr, step)
+    updates = KERNELS.updates(KERNELS.adam_rule(), table, lr, step)
     assert len(updates) == 2
     refused(updates.prepare, "prepare: step must be at least 1, got 0")
     refused(
-        lambda: KERNELS.adam_updates(table, lr, step, clip_norm=0.5),
-        "adam_updates: clip_norm must be 0, as the norm is known only when all gradients are, got 0.5",
+        lambda: KERNELS.updates(KERNELS.adam_rule(clip_norm=0.5), table, lr, step),
+        "updates: rule must be one without clip_norm, as the norm is known only when all gradients are, got clip_norm",
     )
-    refused(lambda: KERNELS.sgd_updates(table, lr, step), "sgd_updates: table must be a TensorTable with 0 lists")
+    rule = KERNELS.sgd_rule()
+    refused(lambda: KERNELS.updates(rule, table, lr, step), "updates: table must be a TensorTable with 0 lists")
     x, dz = np.ones((3, 4), np.float32), np.ones((3, 5), np.float32)
     for given, message in (
         ((updates, 1), "w must be of 20 elements, got 5"),
@@ -168,7 +170,7 @@ def test_border():
 
 def test_updates_keep_what_they_point_to():
     (w,), (dw,) = tensors([(20,)], 0)
-    updates = KERNELS.sgd_updates(KERNELS.TensorTable([w], [dw], []), np.ones(1), np.full(1, 7))
+    updates = KERNELS.updates(KERNELS.sgd_rule(), KERNELS.TensorTable([w], [dw], []), np.ones(1), np.full(1, 7))
     updates.prepare()
     KERNELS.dense_update(np.ones((3, 4), np.float32), np.ones((3, 5), np.float32), (updates, 0), None)
     assert (w == 1 - 3).all()

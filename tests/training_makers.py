@@ -64,9 +64,9 @@ def metric(kernel, n, c, weights=True, thresholds=None, ties=False, bench=False,
 
 
 SLOTS = {
-    "sgd_step": lambda options: int(options.get("momentum", 0) > 0),
-    "adam_step": lambda options: 3 if options.get("amsgrad") else 2,
-    "rmsprop_step": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
+    "sgd_rule": lambda options: int(options.get("momentum", 0) > 0),
+    "adam_rule": lambda options: 3 if options.get("amsgrad") else 2,
+    "rmsprop_rule": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
 }
 MIXED = ((3,), (), (0,), (17, 5), (1, 33), (64,), (2, 3, 5, 7))  # tensor shapes, one of them empty
 
@@ -95,11 +95,11 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=
     return Case(kernel, name, make, ("params", "states"), "optimizer", options, bench=bench, flops=12 * size * steps)
 
 
-def dense_update(n, inputs, outputs, rule="adam", first=2, bias=True, weights=True, bench=False, **options):
+def dense_update(n, inputs, outputs, rule="adam_rule", first=2, bias=True, weights=True, bench=False, **options):
     """dw and db of a dense layer and at once step number `first` of an optimizer; w and b are [param, *its state]."""
 
     def tensor(rng, *shape):
-        states = [np.asarray(1 + rng.random(shape), np.float32) for _ in range(SLOTS[f"{rule}_step"](options))]
+        states = [np.asarray(1 + rng.random(shape), np.float32) for _ in range(SLOTS[rule](options))]
         return [normal(rng, *shape), *states]
 
     def make(rng):

@@ -106,11 +106,12 @@ def adamw(variant, tensors, elements):
             functional.adamw_(params, grads, *slots, step=int(count[0]), lr=1e-3, weight_decay=1e-2)
 
         return step
+    rule = _backend.kernels.adam_rule(weight_decay=1e-2, decoupled=True)
     table, lr = _backend.kernels.TensorTable(params, grads, slots), np.array([1e-3])
 
     def step_of_table():
         count[0] += 1
-        _backend.kernels.adam_step(table, lr, count, weight_decay=1e-2, decoupled=True)
+        _backend.kernels.update(rule, table, lr, count)
 
     return step_of_table
 

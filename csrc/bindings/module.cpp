@@ -21,6 +21,7 @@ void bind_optimizer(py::module_& module);
 void bind_pool(py::module_& module);
 void bind_predictor(py::module_& module);
 void bind_reduce(py::module_& module);
+void bind_rules(py::module_& module);
 void bind_tape(py::module_& module);
 void bind_tensor_watch(py::module_& module);
 void bind_xla(py::module_& module);
@@ -67,6 +68,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   bind_pool(module);
   bind_predictor(module);
   bind_reduce(module);
+  bind_rules(module);
   bind_tape(module);
   bind_tensor_watch(module);
   bind_xla(module);

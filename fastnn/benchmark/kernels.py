@@ -146,7 +146,8 @@ def _optimizer(name: str, rule: str, slots: int, tensors: int, elements: int, **
         params, grads = ([_array(elements) for _ in range(tensors)] for _ in range(2))
         states = [[_backend.zeros(elements) for _ in range(tensors)] for _ in range(slots)]
         table, lr, step = kernels.TensorTable(params, grads, states), np.array([1e-3]), np.array([10])
-        return lambda: getattr(kernels, rule)(table, lr, step, **options)
+        made = getattr(kernels, rule)(**options)
+        return lambda: kernels.update(made, table, lr, step)
 
     count = float(tensors * elements)
     moved, footprint = 4 * count * (3 + 2 * slots), 4 * count * (2 + slots)
@@ -167,11 +168,11 @@ _WAYS = ("forward", "dx", "dw")
 _CONVS = ((14, 32, 64, 3), (14, 64, 64, 3), (28, 32, 64, 3), (14, 256, 64, 1))
 _ACTIVATIONS = ("relu", "elu", "gelu", "gelu_tanh", "silu", "sigmoid", "tanh")
 _OPTIMIZERS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
-    ("SGD", "sgd_step", 0, {}),
-    ("SGD momentum", "sgd_step", 1, {"momentum": 0.9}),
-    ("Adam", "adam_step", 2, {}),
-    ("AdamW", "adam_step", 2, {"weight_decay": 0.01, "decoupled": True}),
-    ("RMSprop", "rmsprop_step", 1, {}),
+    ("SGD", "sgd_rule", 0, {}),
+    ("SGD momentum", "sgd_rule", 1, {"momentum": 0.9}),
+    ("Adam", "adam_rule", 2, {}),
+    ("AdamW", "adam_rule", 2, {"weight_decay": 0.01, "decoupled": True}),
+    ("RMSprop", "rmsprop_rule", 1, {}),
 )
 _ROWS = [
     *[_gemm(*sizes) for sizes in ((32, 1000, 128), (128, 128, 128), (512, 512, 512), (2048, 2048, 2048))],
@@ -189,6 +190,6 @@ _ROWS = [
     _dropout(1 << 20),
     *[_optimizer(*entry[:3], 1, 137_000, **entry[3]) for entry in _OPTIMIZERS],
     *[_optimizer(*entry[:3], 1, 25_000_000, **entry[3]) for entry in _OPTIMIZERS],
-    _optimizer("AdamW", "adam_step", 2, 1000, 1000, weight_decay=0.01, decoupled=True),
+    _optimizer("AdamW", "adam_rule", 2, 1000, 1000, weight_decay=0.01, decoupled=True),
     _gather(1024, 784),
 ]

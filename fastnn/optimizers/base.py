@@ -30,7 +30,7 @@ class Optimizer:
     """
 
     default_name: ClassVar[str] = "optimizer"
-    kernel: ClassVar[str] = ""
+    rule: ClassVar[str] = ""  # the function that makes the kernels' rule
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Optimizer:
     # ---- what a class defines
 
     def slot_names(self) -> list[str]:
-        """Names of the state arrays, in the kernel's order."""
+        """Names of the state arrays, in the rule's order."""
         return []
 
-    def kernel_options(self) -> dict[str, Any]:
-        """The kernel's arguments beside those that all optimizers share."""
+    def rule_options(self) -> dict[str, Any]:
+        """The rule's arguments beside those that all optimizers share."""
         return {}
 
     # ---- learning rate and step count
@@ -113,7 +113,7 @@ class Optimizer:
         values = [parameter.value for parameter in self._parameters]
         self._slots = {name: _views(_backend.zeros(flat_param.shape), flat_param, values) for name in self.slot_names()}
         self._step[0] = 0
-        self._run = self._bind(f"{self.kernel}_step", range(len(values)))
+        self._run = self._bind(_backend.kernels.update, range(len(values)))
 
     def self_updates(self, parameters: Sequence[Any]) -> tuple[Any, Callable[[], None] | None] | None:
         """For a step in which the kernels that compute the gradients of some parameters update them at once.
@@ -130,11 +130,11 @@ class Optimizer:
             return None
         places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
         chosen = [places.pop(id(parameter)) for parameter in parameters]
-        updates = self._bind(f"{self.kernel}_updates", chosen)()
-        return updates, self._bind(f"{self.kernel}_step", list(places.values())) if places else None
+        updates = self._bind(_backend.kernels.updates, chosen)()
+        return updates, self._bind(_backend.kernels.update, list(places.values())) if places else None
 
-    def _bind(self, kernel: str, places: Sequence[int]) -> Callable[[], Any]:
-        """The kernel with a table of the parameters at these places."""
+    def _bind(self, kernel: Callable[..., Any], places: Sequence[int]) -> Callable[[], Any]:
+        """`kernel`, update or updates, with the rule and a table of the parameters at these places."""
         chosen = [self._parameters[place] for place in places]
         table = _backend.kernels.TensorTable(
             [parameter.value for parameter in chosen],
@@ -144,11 +144,12 @@ class Optimizer:
             l2=np.array([2 * getattr(parameter.regularizer, "l2", 0.0) for parameter in chosen], np.float32),
             decay=np.array([self._decays(parameter.name) for parameter in chosen], np.float32),
         )
-        options = {**self.common_options(), **self.kernel_options()}
-        return functools.partial(getattr(_backend.kernels, kernel), table, self._lr, self._step, **options)
+        make = getattr(_backend.kernels, self.rule)
+        rule = make(**self.common_options(), **self.rule_options())
+        return functools.partial(kernel, rule, table, self._lr, self._step)
 
     def common_options(self) -> dict[str, Any]:
-        """The kernel's arguments for decay and clipping."""
+        """The rule's arguments for decay and clipping."""
         return {
             "weight_decay": self.weight_decay or 0.0,
             "decoupled": True,

@@ -1,4 +1,4 @@
-"""The optimizers: one class an update rule, each a front for a kernel."""
+"""The optimizers: one class an update rule, each a front for a rule of the kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SGD(Optimizer):
     """
 
     default_name = "sgd"
-    kernel = "sgd"
+    rule = "sgd_rule"
 
     def __init__(self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any) -> None:
         super().__init__(learning_rate, **common)
@@ -30,7 +30,7 @@ class SGD(Optimizer):
     def slot_names(self) -> list[str]:
         return ["momentum_buffer"] if self.momentum else []
 
-    def kernel_options(self) -> dict[str, Any]:
+    def rule_options(self) -> dict[str, Any]:
         return {"momentum": self.momentum, "nesterov": self.nesterov, "lr_in_momentum": True}
 
     def get_config(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Adam(Optimizer):
     """
 
     default_name = "adam"
-    kernel = "adam"
+    rule = "adam_rule"
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Adam(Optimizer):
     def slot_names(self) -> list[str]:
         return ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if self.amsgrad else [])
 
-    def kernel_options(self) -> dict[str, Any]:
+    def rule_options(self) -> dict[str, Any]:
         options = {"beta1": self.beta_1, "beta2": self.beta_2, "eps": self.epsilon, "eps_hat": True}
         return {**options, "amsgrad": self.amsgrad, "bias_correction": self.bias_correction}
 
@@ -108,7 +108,7 @@ class RMSprop(Optimizer):
     """
 
     default_name = "rmsprop"
-    kernel = "rmsprop"
+    rule = "rmsprop_rule"
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class RMSprop(Optimizer):
         centered, momentum = ["grad_avg"] if self.centered else [], ["momentum_buffer"] if self.momentum else []
         return ["square_avg", *centered, *momentum]
 
-    def kernel_options(self) -> dict[str, Any]:
+    def rule_options(self) -> dict[str, Any]:
         options = {"alpha": self.rho, "eps": self.epsilon, "momentum": self.momentum, "centered": self.centered}
         return {**options, "eps_inside_sqrt": self.eps_inside_sqrt, "lr_in_momentum": True}
 

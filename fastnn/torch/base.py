@@ -21,9 +21,9 @@ native.borrow_threads()
 
 
 class Optimizer(torch.optim.Optimizer):
-    """Base of the optimizers. A class says which kernel does its step, with which states and which options."""
+    """Base of the optimizers. A class says which rule it steps by, with which states and which options."""
 
-    kernel: ClassVar[str]
+    rule: ClassVar[str]  # the function that makes the kernels' rule
     counts_steps: ClassVar[bool] = True  # whether torch's class has a counter "step" in its state
 
     _step_supports_amp_scaling = True  # GradScaler leaves the scaling to us, as to torch's fused optimizers
@@ -49,11 +49,11 @@ class Optimizer(torch.optim.Optimizer):
     # ---- what a class defines
 
     def slots(self, group: dict[str, Any]) -> Sequence[str]:
-        """Names of the states that a step of this group needs, in the kernel's order."""
+        """Names of the states that a step of this group needs, in the rule's order."""
         return ()
 
-    def kernel_options(self, group: dict[str, Any]) -> dict[str, Any]:
-        """The kernel's arguments beside those that all optimizers share."""
+    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The rule's arguments beside those that all optimizers share."""
         return {}
 
     def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:

@@ -4,7 +4,6 @@ holds.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,7 +101,7 @@ class Part:
         addresses = np.ascontiguousarray(prepared.addresses[:, columns])
         rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
         self.steps = rows["step"] if optimizer.counts_steps else None
-        self.lr, self.step = np.zeros(1), np.array([step], np.int64)
+        self.lr, self.step = 0.0, step
         self.table = _backend.kernels.TensorTable.of_addresses(
             addresses[_PARAMS],
             addresses[_GRADS],
@@ -114,7 +113,7 @@ class Part:
         self.clip_norm = 0.0
         self._read = optimizer.option_reader()
         self._values: tuple[Any, ...] | None = None
-        self._call: Any = None
+        self._rule: Any = None
 
     def move_grads(self, addresses: np.ndarray) -> None:
         """Takes the gradients from elsewhere: int64, all of the optimizer's."""
@@ -134,25 +133,22 @@ class Part:
             # A tensor may get another value and be the same object.
             self._values = None if any(map(_has_tensor, values)) else values
         lr = self.group["lr"]
-        self.lr[0] = lr if type(lr) is float else plain(lr)
+        self.lr = lr if type(lr) is float else plain(lr)
         if self.steps is not None:
-            self.step[0] = _backend.kernels.next_step(self.steps)
-        return bool(self.step[0])
+            self.step = _backend.kernels.next_step(self.steps)
+        return self.step != 0
 
     def _bind(self, optimizer: Optimizer, alone: bool) -> None:
         group = self.group
         self.clip_norm = plain(group["clip_norm"])
-        self._call = functools.partial(
-            getattr(_backend.kernels, optimizer.kernel),
-            self.table,
-            self.lr,
-            self.step,
+        make = getattr(_backend.kernels, optimizer.rule)
+        self._rule = make(
             weight_decay=plain(group["weight_decay"]),
             decoupled=group.get("decoupled_weight_decay", False),
             maximize=group["maximize"],
             clip_norm=self.clip_norm if alone else 0.0,
             clip_value=plain(group["clip_value"]),
-            **optimizer.kernel_options(group),
+            **optimizer.rule_options(group),
         )
 
     def run(self, scale: float | None) -> None:
@@ -162,15 +158,12 @@ class Part:
             scale: of the gradients, None is 1.
         """
         if self.repeated and self.steps is not None:
-            self.step[0] = _backend.kernels.next_step(self.steps)
-        if scale is None:
-            self._call()
-        else:
-            self._call(grad_scale=scale)
+            self.step = _backend.kernels.next_step(self.steps)
+        self._rule.step(self.table, self.lr, self.step, 1.0 if scale is None else scale)
         if self.steps is None:
-            self.step[0] = 2  # which number it is doesn't matter after the first
+            self.step = 2  # which number it is doesn't matter after the first
         else:
-            _backend.kernels.set_steps(self.steps, int(self.step[0]))
+            _backend.kernels.set_steps(self.steps, self.step)
 
 
 def _has_tensor(value: Any) -> bool:

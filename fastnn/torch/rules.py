@@ -1,4 +1,4 @@
-"""The optimizers: torch's signature and state, and the kernel that does a step of each."""
+"""The optimizers: torch's signature and state, and the kernels' rule of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SGD(Optimizer):
     Reference: Sutskever et al. 2013, On the importance of initialization and momentum in deep learning.
     """
 
-    kernel = "sgd_step"
+    rule = "sgd_rule"
     counts_steps = False
 
     def __init__(
@@ -43,7 +43,7 @@ class SGD(Optimizer):
     def slots(self, group: dict[str, Any]) -> Sequence[str]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
-    def kernel_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
         if group["momentum"] == 0:  # dampening and nesterov are about the buffer that isn't there
             return {}
         return {name: plain(group[name]) for name in ("momentum", "dampening", "nesterov")}
@@ -59,7 +59,7 @@ class Adam(Optimizer):
     Reference: Kingma and Ba 2015, Adam, algorithm 1; Reddi et al. 2018, On the Convergence of Adam and Beyond.
     """
 
-    kernel = "adam_step"
+    rule = "adam_rule"
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Adam(Optimizer):
     def slots(self, group: dict[str, Any]) -> Sequence[str]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
 
-    def kernel_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
         options = {name: group[name] for name in ("amsgrad", "bias_correction")}
         beta1, beta2 = group["betas"]
         return {**options, "beta1": plain(beta1), "beta2": plain(beta2), "eps": plain(group["eps"])}
@@ -138,7 +138,7 @@ class RMSprop(Optimizer):
     Reference: Tieleman and Hinton 2012, Coursera lecture 6.5; Graves 2013 for the centered form.
     """
 
-    kernel = "rmsprop_step"
+    rule = "rmsprop_rule"
 
     def __init__(
         self,
@@ -164,5 +164,5 @@ class RMSprop(Optimizer):
         grad_avg = ("grad_avg",) if group["centered"] else ()
         return ("square_avg", *grad_avg, *(("momentum_buffer",) if group["momentum"] != 0 else ()))
 
-    def kernel_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
         return {name: plain(group[name]) for name in ("alpha", "eps", "momentum", "centered", "eps_inside_sqrt")}

@@ -37,7 +37,7 @@ def dense_update(x, dz, w, b, lr, step, rule, **options):
     for name, tensor in (("w", w), ("b", b)):
         if tensor is not None:
             param, *states = tensor
-            step_of = getattr(optimizers, f"{rule}_step")
+            step_of = getattr(optimizers, rule)
             new = step_of([param], [[gradients[name]]], [[state] for state in states], lr, step, **options)
             result[name] = [new["params"][0], *(state[0] for state in new["states"])]
     return result

@@ -42,7 +42,7 @@ def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr
     return {"params": params, "states": states}
 
 
-def sgd_step(params, grads, states, lr, step, momentum=0.0, dampening=0.0, nesterov=False, lr_in_momentum=False,
+def sgd_rule(params, grads, states, lr, step, momentum=0.0, dampening=0.0, nesterov=False, lr_in_momentum=False,
              **rest):  # fmt: skip
     def rule(p, g, slots, rate, t):
         scaled = rate * g if lr_in_momentum else g
@@ -54,7 +54,7 @@ def sgd_step(params, grads, states, lr, step, momentum=0.0, dampening=0.0, neste
     return _run(rule, params, grads, states, lr, step, **rest)
 
 
-def adam_step(params, grads, states, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, bias_correction=True, eps_hat=False,
+def adam_rule(params, grads, states, lr, step, beta1=0.9, beta2=0.999, eps=1e-8, bias_correction=True, eps_hat=False,
               amsgrad=False, **rest):  # fmt: skip
     def rule(p, g, slots, rate, t):
         m = slots[0] = beta1 * slots[0] + (1 - beta1) * g
@@ -69,7 +69,7 @@ def adam_step(params, grads, states, lr, step, beta1=0.9, beta2=0.999, eps=1e-8,
     return _run(rule, params, grads, states, lr, step, **rest)
 
 
-def rmsprop_step(params, grads, states, lr, step, alpha=0.99, eps=1e-8, momentum=0.0, centered=False,
+def rmsprop_rule(params, grads, states, lr, step, alpha=0.99, eps=1e-8, momentum=0.0, centered=False,
                  eps_inside_sqrt=False, lr_in_momentum=False, **rest):  # fmt: skip
     def rule(p, g, slots, rate, t):
         v = slots[0] = alpha * slots[0] + (1 - alpha) * g**2

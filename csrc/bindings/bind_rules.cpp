@@ -1,0 +1,121 @@
+// The rules of the optimizers, each made by one function that checks its options.
+#include <cmath>
+#include <memory>
+#include <string>
+
+#include "bindings/update_rule.h"
+
+namespace fnn::bindings {
+namespace {
+
+using RulePointer = std::unique_ptr<UpdateRule>;
+
+void check_range(const char* function, const char* argument, double value, double low, double high,
+                 const char* wanted) {
+  if (!(value >= low && value < high)) fail(function, argument, wanted, std::to_string(value));
+}
+void check_fraction(const char* function, const char* argument, double value) {
+  check_range(function, argument, value, 0.0, 1.0, "at least 0 and below 1");
+}
+void check_size(const char* function, const char* argument, double value) {
+  check_range(function, argument, value, 0.0, INFINITY, "finite and at least 0");
+}
+
+// The arguments that all rules share, in the order of their signature.
+struct Common {
+  const char* function;
+  double weight_decay;
+  bool decoupled, maximize;
+  double grad_scale, clip_norm, clip_value;
+  bool clip_norm_per_tensor;
+};
+
+cpu::StepOptions checked_options(const Common& common) {
+  check_size(common.function, "weight_decay", common.weight_decay);
+  check_size(common.function, "clip_norm", common.clip_norm);
+  check_size(common.function, "clip_value", common.clip_value);
+  cpu::StepOptions options;
+  options.weight_decay = common.weight_decay;
+  options.decoupled = common.decoupled;
+  options.scale = static_cast<float>(common.maximize ? -common.grad_scale : common.grad_scale);
+  options.clip_norm = static_cast<float>(common.clip_norm);
+  options.clip_value = static_cast<float>(common.clip_value);
+  options.clip_norm_per_tensor = common.clip_norm_per_tensor;
+  return options;
+}
+
+template <class Rule>
+RulePointer elementwise(const Rule& rule, const Common& common) {
+  return std::make_unique<ElementwiseRule<Rule>>(rule, checked_options(common));
+}
+
+// Defines module.name(own arguments, common arguments) for make(common, own...).
+template <class... Own, class... Names>
+void define_rule(py::module_& module, const char* name, RulePointer (*make)(const Common&, Own...),
+                 const Names&... names) {
+  using py::arg;
+  module.def(
+      name,
+      [name, make](Own... own, double weight_decay, bool decoupled, bool maximize, double grad_scale, double clip_norm,
+                   double clip_value, bool clip_norm_per_tensor) {
+        return make(
+            Common{name, weight_decay, decoupled, maximize, grad_scale, clip_norm, clip_value, clip_norm_per_tensor},
+            own...);
+      },
+      py::kw_only(), names..., arg("weight_decay") = 0.0, arg("decoupled") = false, arg("maximize") = false,
+      arg("grad_scale") = 1.0, arg("clip_norm") = 0.0, arg("clip_value") = 0.0, arg("clip_norm_per_tensor") = false);
+}
+
+RulePointer sgd(const Common& common, double momentum, double dampening, bool nesterov, bool lr_in_momentum) {
+  const char* name = common.function;
+  check_size(name, "momentum", momentum);
+  if (momentum == 0.0) {  // without a buffer lr_in_momentum makes no difference
+    if (nesterov) fail(name, "momentum", "above 0 with nesterov", "0");
+    if (dampening != 0.0) fail(name, "momentum", "above 0 with dampening", "0");
+    return elementwise(SgdRule{}, common);
+  }
+  if (nesterov && dampening != 0.0) fail(name, "dampening", "0 with nesterov", std::to_string(dampening));
+  return elementwise(MomentumRule{momentum, dampening, nesterov, lr_in_momentum}, common);
+}
+
+RulePointer adam(const Common& common, double beta1, double beta2, double eps, bool bias_correction, bool eps_hat,
+                 bool amsgrad) {
+  const char* name = common.function;
+  check_fraction(name, "beta1", beta1);
+  check_fraction(name, "beta2", beta2);
+  check_size(name, "eps", eps);
+  if (amsgrad) return elementwise(AdamRule<true>{beta1, beta2, eps, bias_correction, eps_hat}, common);
+  return elementwise(AdamRule<false>{beta1, beta2, eps, bias_correction, eps_hat}, common);
+}
+
+RulePointer rmsprop(const Common& common, double alpha, double eps, double momentum, bool centered,
+                    bool eps_inside_sqrt, bool lr_in_momentum) {
+  const char* name = common.function;
+  check_fraction(name, "alpha", alpha);
+  check_size(name, "eps", eps);
+  check_size(name, "momentum", momentum);
+  const auto with = [&](auto rule) {
+    rule.alpha = alpha;
+    rule.eps = eps;
+    rule.momentum = momentum;
+    rule.eps_inside_sqrt = eps_inside_sqrt;
+    rule.lr_in_momentum = lr_in_momentum;
+    return elementwise(rule, common);
+  };
+  if (centered) return momentum != 0.0 ? with(RmspropRule<true, true>{}) : with(RmspropRule<true, false>{});
+  return momentum != 0.0 ? with(RmspropRule<false, true>{}) : with(RmspropRule<false, false>{});
+}
+
+}  // namespace
+
+void bind_rules(py::module_& module) {
+  using py::arg;
+  define_rule(module, "sgd_rule", &sgd, arg("momentum") = 0.0, arg("dampening") = 0.0, arg("nesterov") = false,
+              arg("lr_in_momentum") = false);
+  define_rule(module, "adam_rule", &adam, arg("beta1") = 0.9, arg("beta2") = 0.999, arg("eps") = 1e-8,
+              arg("bias_correction") = true, arg("eps_hat") = false, arg("amsgrad") = false);
+  define_rule(module, "rmsprop_rule", &rmsprop, arg("alpha") = 0.99, arg("eps") = 1e-8, arg("momentum") = 0.0,
+              arg("centered") = false, arg("eps_inside_sqrt") = false, arg("lr_in_momentum") = false);
+}
+
+}  // namespace fnn::bindings
