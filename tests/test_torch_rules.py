@@ -32,7 +32,7 @@ def test_trajectories_are_torchs(row):
     optimizer, reference = ours(name)(params, **options), theirs(name)(wanted, **options)
     advance(optimizer, params)
     advance(reference, wanted)
-    assert_same_run(optimizer, params, reference, wanted)
+    assert_same_run(optimizer, params, reference, wanted, "trajectory")
 
 
 def test_every_class_has_rows():

@@ -17,6 +17,9 @@ from fastnn.torch.tensors import gather_counters
 _COMMON = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0}
 _NOT_OPTIONS = {"self", "params", "common", "__class__"}
 
+# To import torch._dynamo takes a second, so that torch.compiler.disable comes second.
+_disable_dynamo = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+
 native.borrow_threads()
 
 
@@ -92,6 +95,8 @@ class Optimizer(torch.optim.Optimizer):
             ValueError: something isn't possible here: a sparse gradient, another dtype or device, ...; nothing has
                 been changed then, but for states that were made.
         """
+        if torch.compiler.is_dynamo_compiling():
+            return self._untraced_step(closure)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
@@ -117,6 +122,8 @@ class Optimizer(torch.optim.Optimizer):
         return loss
 
     _observed_step = torch.optim.Optimizer.profile_hook_step(_step)
+    # In a function under torch.compile the step is no part of the graph.
+    _untraced_step = _disable_dynamo(lambda self, closure: self.step(closure))
 
     def _update(self) -> None:
         scale = self.__dict__.get("grad_scale")  # GradScaler's: the gradients are as many times too large
