@@ -48,6 +48,6 @@ can_watch = (  # torch 2.10 and newer
 
 def watch(groups: list[list[Any]], state: dict[Any, Any], names: list[str], addresses: np.ndarray) -> Any:
     """A ``kernels.TensorWatch`` over parameters and their state, or None where that isn't possible."""
-    if not can_watch:
+    if not can_watch or _handle_functions is None:
         return None
     return _backend.kernels.TensorWatch(torch.Tensor, groups, state, names, addresses, _make_handle, *_handle_functions)

@@ -77,7 +77,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) else value
 
 
-def _number(function: str, name: str, value: Any, bounds: dict[str, float]) -> None:
+def _number(function: str, name: str, value: Any, bounds: dict[str, Any]) -> None:
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         _check.fail(function, name, "a number or a tensor of one element", f"one of shape {tuple(value.shape)}")
     _check.number(function, name, plain(value), **bounds)
