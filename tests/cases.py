@@ -35,7 +35,7 @@ from training_makers import (
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
-RULES = ("sgd_rule", "adam_rule", "rmsprop_rule")
+RULES = ("sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule")
 ALPHA = {"leaky_relu": 0.3, "elu": 0.7}
 TRANSPOSES = [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]
 BLOCKED = [(257, 131, 300), (40, 530, 270), (300, 40, 1025)]  # m, n, k beyond one block of packing and of threads
@@ -291,6 +291,9 @@ OPTIMIZERS = [
     *[optimizer("rmsprop_rule", alpha=0.9, eps=1e-3, eps_inside_sqrt=inside) for inside in (False, True)],
     *[optimizer("rmsprop_rule", alpha=0.9, eps=0.1, centered=True, eps_inside_sqrt=inside) for inside in (False, True)],
     *[optimizer("rmsprop_rule", momentum=0.7, centered=True, eps=0.1, lr_in_momentum=keras) for keras in (False, True)],
+    optimizer("adagrad_rule", lr_decay=0.2, eps=1e-3),
+    optimizer("adagrad_rule", eps=1e-2, eps_inside_sqrt=True, first=3),
+    optimizer("lion_rule", beta1=0.7, beta2=0.8, weight_decay=0.1, decoupled=True),
     *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
     *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],
     optimizer("sgd_rule", ((4_000_000,),), steps=1, bench=True, momentum=0.9),

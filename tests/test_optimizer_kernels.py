@@ -28,8 +28,10 @@ TORCH = [
     (torch.optim.RMSprop, {"lr": 0.02, "momentum": 0.7, "weight_decay": 0.1, "maximize": True}, "rmsprop_rule", {}),
     (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True}, "rmsprop_rule", {}),
     (torch.optim.RMSprop, {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}, "rmsprop_rule", {}),
+    (torch.optim.Adagrad, {"lr": 0.1, "lr_decay": 0.05, "eps": 1e-3, "weight_decay": 0.1}, "adagrad_rule", {}),
+    (torch.optim.Adagrad, {"lr": 0.1, "maximize": True}, "adagrad_rule", {}),
 ]
-SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg", "momentum_buffer")
+SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "grad_avg", "momentum_buffer")
 
 
 def torch_run(make, options, clip=None):

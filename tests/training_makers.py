@@ -66,6 +66,8 @@ def metric(kernel, n, c, weights=True, thresholds=None, ties=False, bench=False,
 SLOTS = {
     "sgd_rule": lambda options: int(options.get("momentum", 0) > 0),
     "adam_rule": lambda options: 3 if options.get("amsgrad") else 2,
+    "adagrad_rule": lambda options: 1,
+    "lion_rule": lambda options: 1,
     "rmsprop_rule": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
 }
 MIXED = ((3,), (), (0,), (17, 5), (1, 33), (64,), (2, 3, 5, 7))  # tensor shapes, one of them empty

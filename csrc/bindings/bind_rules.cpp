@@ -106,6 +106,18 @@ RulePointer rmsprop(const Common& common, double alpha, double eps, double momen
   return momentum != 0.0 ? with(RmspropRule<false, true>{}) : with(RmspropRule<false, false>{});
 }
 
+RulePointer adagrad(const Common& common, double lr_decay, double eps, bool eps_inside_sqrt) {
+  check_size(common.function, "lr_decay", lr_decay);
+  check_size(common.function, "eps", eps);
+  return elementwise(AdagradRule{lr_decay, eps, eps_inside_sqrt}, common);
+}
+
+RulePointer lion(const Common& common, double beta1, double beta2) {
+  check_fraction(common.function, "beta1", beta1);
+  check_fraction(common.function, "beta2", beta2);
+  return elementwise(LionRule{beta1, beta2}, common);
+}
+
 }  // namespace
 
 void bind_rules(py::module_& module) {
@@ -116,6 +128,9 @@ void bind_rules(py::module_& module) {
               arg("bias_correction") = true, arg("eps_hat") = false, arg("amsgrad") = false);
   define_rule(module, "rmsprop_rule", &rmsprop, arg("alpha") = 0.99, arg("eps") = 1e-8, arg("momentum") = 0.0,
               arg("centered") = false, arg("eps_inside_sqrt") = false, arg("lr_in_momentum") = false);
+  define_rule(module, "adagrad_rule", &adagrad, arg("lr_decay") = 0.0, arg("eps") = 1e-10,
+              arg("eps_inside_sqrt") = false);
+  define_rule(module, "lion_rule", &lion, arg("beta1") = 0.9, arg("beta2") = 0.99);
 }
 
 }  // namespace fnn::bindings

@@ -93,13 +93,7 @@ void OptimizerStep<Rule>::operator()(const Worker& worker) const {
   });
 }
 
-template struct OptimizerStep<SgdRule>;
-template struct OptimizerStep<MomentumRule>;
-template struct OptimizerStep<AdamRule<false>>;
-template struct OptimizerStep<AdamRule<true>>;
-template struct OptimizerStep<RmspropRule<false, false>>;
-template struct OptimizerStep<RmspropRule<false, true>>;
-template struct OptimizerStep<RmspropRule<true, false>>;
-template struct OptimizerStep<RmspropRule<true, true>>;
+#define FNN_INSTANTIATE(...) template struct OptimizerStep<__VA_ARGS__>;
+FNN_EACH_ELEMENTWISE_RULE(FNN_INSTANTIATE)
 
 }  // namespace fnn::cpu

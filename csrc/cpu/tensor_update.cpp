@@ -45,21 +45,9 @@ void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step
     run([](Vec p) { return p; }, [](Vec, Vec g) { return g; });
 }
 
-template void update_elements(const OptimizerTensor&, const TensorStep<SgdRule>&, const float*, std::int64_t,
-                              std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<MomentumRule>&, const float*, std::int64_t,
-                              std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<AdamRule<false>>&, const float*, std::int64_t,
-                              std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<AdamRule<true>>&, const float*, std::int64_t,
-                              std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<RmspropRule<false, false>>&, const float*,
-                              std::int64_t, std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<RmspropRule<false, true>>&, const float*,
-                              std::int64_t, std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<RmspropRule<true, false>>&, const float*,
-                              std::int64_t, std::int64_t);
-template void update_elements(const OptimizerTensor&, const TensorStep<RmspropRule<true, true>>&, const float*,
-                              std::int64_t, std::int64_t);
+#define FNN_INSTANTIATE(...)                                                                                        \
+  template void update_elements(const OptimizerTensor&, const TensorStep<__VA_ARGS__>&, const float*, std::int64_t, \
+                                std::int64_t);
+FNN_EACH_ELEMENTWISE_RULE(FNN_INSTANTIATE)
 
 }  // namespace fnn::cpu

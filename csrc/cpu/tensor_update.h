@@ -17,6 +17,19 @@
 #include "cpu/lanes.h"
 #include "math/update_rules.h"
 
+// The rules that treat every element by itself, for explicit instantiations.
+#define FNN_EACH_ELEMENTWISE_RULE(USE) \
+  USE(SgdRule)                         \
+  USE(MomentumRule)                    \
+  USE(AdamRule<false>)                 \
+  USE(AdamRule<true>)                  \
+  USE(RmspropRule<false, false>)       \
+  USE(RmspropRule<false, true>)        \
+  USE(RmspropRule<true, false>)        \
+  USE(RmspropRule<true, true>)         \
+  USE(AdagradRule)                     \
+  USE(LionRule)
+
 namespace fnn::cpu {
 
 inline constexpr int kMaxSlots = 3;

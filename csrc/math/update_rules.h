@@ -139,4 +139,44 @@ struct RmspropRule {
   }
 };
 
+// s += g^2, p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps) (Duchi et al. 2011), or g / sqrt(s + eps) with
+// eps_inside_sqrt (Keras, optax).
+struct AdagradRule {
+  static constexpr int kSlots = 1;
+  double lr_decay, eps;
+  bool eps_inside_sqrt;
+  struct Step {
+    float lr, eps_inside, eps_outside;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
+      const T sum = slots[0] = slots[0] + g * g;
+      return p - quotient(T(lr) * g, sqrt(sum + T(eps_inside)) + T(eps_outside));
+    }
+  };
+  Step at(double lr, std::int64_t t) const {
+    return {static_cast<float>(lr / (1.0 + static_cast<double>(t - 1) * lr_decay)),
+            static_cast<float>(eps_inside_sqrt ? eps : 0.0), static_cast<float>(eps_inside_sqrt ? 0.0 : eps)};
+  }
+};
+
+// p -= lr sign(b1 m + (1 - b1) g), m = b2 m + (1 - b2) g (Chen et al. 2023, Symbolic discovery of optimization
+// algorithms, algorithm 2: the sign is of an average that is not the one kept). NaN has the sign NaN.
+struct LionRule {
+  static constexpr int kSlots = 1;
+  double beta1, beta2;
+  struct Step {
+    float lr, beta1, rest1, beta2, rest2;
+    template <class T>
+    FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
+      const T m = slots[0];
+      slots[0] = T(beta2) * m + T(rest2) * g;
+      return p - T(lr) * sign(T(beta1) * m + T(rest1) * g);
+    }
+  };
+  Step at(double lr, std::int64_t /*t*/) const {
+    return {static_cast<float>(lr), static_cast<float>(beta1), static_cast<float>(1.0 - beta1),
+            static_cast<float>(beta2), static_cast<float>(1.0 - beta2)};
+  }
+};
+
 }  // namespace fnn

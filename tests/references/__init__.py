@@ -32,7 +32,7 @@ from .metrics import (
     squared_error,
     top_k_matches,
 )
-from .optimizers import adam_rule, rmsprop_rule, sgd_rule
+from .optimizers import adagrad_rule, adam_rule, lion_rule, rmsprop_rule, sgd_rule
 from .pool import (
     average_pool2d_backward,
     average_pool2d_forward,
@@ -45,7 +45,7 @@ from .pool import (
 )
 
 __all__ = [
-    "absolute_error", "activation_backward", "activation_forward", "adam_rule", "average_pool2d_backward",
+    "absolute_error", "activation_backward", "activation_forward", "adagrad_rule", "adam_rule", "lion_rule", "average_pool2d_backward",
     "average_pool2d_forward", "binary_cross_entropy", "binary_matches", "categorical_matches", "confusion_counts",
     "conv2d_backward", "conv2d_forward", "conv2d_max_pool2d_backward", "conv2d_max_pool2d_forward",
     "crop_flip_backward", "crop_flip_forward", "cross_entropy", "dense_backward", "dense_forward",

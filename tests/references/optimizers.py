@@ -84,3 +84,21 @@ def rmsprop_rule(params, grads, states, lr, step, alpha=0.99, eps=1e-8, momentum
         return p - update if lr_in_momentum else p - rate * update
 
     return _run(rule, params, grads, states, lr, step, **rest)
+
+
+def adagrad_rule(params, grads, states, lr, step, lr_decay=0.0, eps=1e-10, eps_inside_sqrt=False, **rest):
+    def rule(p, g, slots, rate, t):
+        total = slots[0] = slots[0] + g**2
+        root = np.sqrt(total + eps) if eps_inside_sqrt else np.sqrt(total) + eps
+        return p - rate / (1 + (t - 1) * lr_decay) * g / root
+
+    return _run(rule, params, grads, states, lr, step, **rest)
+
+
+def lion_rule(params, grads, states, lr, step, beta1=0.9, beta2=0.99, **rest):
+    def rule(p, g, slots, rate, t):
+        direction = np.sign(beta1 * slots[0] + (1 - beta1) * g)
+        slots[0] = beta2 * slots[0] + (1 - beta2) * g
+        return p - rate * direction
+
+    return _run(rule, params, grads, states, lr, step, **rest)
