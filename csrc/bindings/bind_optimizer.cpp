@@ -35,6 +35,7 @@ void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle 
 
 std::unique_ptr<TensorUpdates> updates(const UpdateRule& rule, const TensorTable& table, handle lr, handle step) {
   const StepNumbers numbers("updates", rule, table, lr, step);
+  if (!table.list().formats.all_float32()) fail("updates", "table", "of float32 arrays", "one of other formats");
   return rule.updates(table, numbers.lr, numbers.step);
 }
 

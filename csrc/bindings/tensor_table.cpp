@@ -39,6 +39,28 @@ const std::int64_t* numbers(Border& border, const char* name, py::handle array, 
   return border.in<std::int64_t>(name, array, {count}).ptr();
 }
 
+cpu::Format format_of(py::handle name) {
+  const std::string given = py::str(name).cast<std::string>();
+  if (given == "float32") return cpu::Format::float32;
+  if (given == "bfloat16") return cpu::Format::bfloat16;
+  if (given == "float16") return cpu::Format::float16;
+  fail(kOfAddresses, "dtypes", "of float32, bfloat16 and float16", given);
+}
+
+cpu::Formats formats_of(const py::dict& dtypes, int slots) {
+  cpu::Formats formats;
+  if (dtypes.contains("params")) formats.param = format_of(dtypes["params"]);
+  if (dtypes.contains("grads")) formats.grad = format_of(dtypes["grads"]);
+  if (!dtypes.contains("states")) return formats;
+  const auto states = dtypes["states"].cast<py::sequence>();
+  if (static_cast<int>(states.size()) != slots) {
+    fail(kOfAddresses, "dtypes", "with as many states as there are lists, " + std::to_string(slots),
+         std::to_string(states.size()));
+  }
+  for (int k = 0; k < slots; ++k) formats.slots[k] = format_of(states[static_cast<std::size_t>(k)]);
+  return formats;
+}
+
 template <class T>
 T* pointer_to(std::int64_t address) {
   return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
@@ -66,11 +88,8 @@ std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::ha
                                                        py::handle l1, py::handle l2, py::handle decay,
                                                        py::handle lr_scale, bool borrowed) {
   if (!masters.is_none()) fail(kOfAddresses, "masters", "None, since params are float32", "an array");
-  for (const auto& [name, dtype] : dtypes) {
-    if (py::str(dtype).cast<std::string>() != "float32")
-      fail(kOfAddresses, "dtypes", "float32 throughout", py::str(dtype).cast<std::string>());
-  }
   std::unique_ptr<TensorTable> table(new TensorTable(checked_slots(kOfAddresses, states.size())));
+  table->formats_ = formats_of(dtypes, table->slots_);
   table->borrowed_ = borrowed;
   Border border(kOfAddresses);
   const auto sizes = border.in<std::int64_t>("counts", counts, {kAny});
@@ -177,6 +196,12 @@ void TensorTable::copy_settings(py::handle l1, py::handle l2, py::handle decay, 
   copy("lr_scale", lr_scale, &cpu::OptimizerTensor::lr_scale);
 }
 
+// Of the array that a tensor has in one of the lists.
+std::uintptr_t TensorTable::bytes(const cpu::OptimizerTensor& tensor, int list) const {
+  const cpu::Format format = list == 0 ? formats_.param : list == 1 ? formats_.grad : formats_.slots[list - 2];
+  return static_cast<std::uintptr_t>(tensor.count) * (format == cpu::Format::float32 ? 4 : 2);
+}
+
 // No array that is written may overlap another one, of whatever tensor.
 void TensorTable::find_written() {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
@@ -184,8 +209,7 @@ void TensorTable::find_written() {
     if (tensor.count == 0) continue;
     const auto remember = [&](const float* data, int list) {
       const auto begin = reinterpret_cast<std::uintptr_t>(data);
-      written_.push_back({begin, begin + static_cast<std::uintptr_t>(tensor.count) * sizeof(float),
-                          static_cast<std::int64_t>(i), list});
+      written_.push_back({begin, begin + bytes(tensor, list), static_cast<std::int64_t>(i), list});
     };
     remember(tensor.param, 0);
     for (int k = 0; k < slots_; ++k) remember(tensor.slots[k], 2 + k);
@@ -199,7 +223,7 @@ void TensorTable::find_written() {
 void TensorTable::check_grads() const {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const auto begin = reinterpret_cast<std::uintptr_t>(tensors_[i].grad);
-    const auto end = begin + static_cast<std::uintptr_t>(tensors_[i].count) * sizeof(float);
+    const auto end = begin + bytes(tensors_[i], 1);
     if (begin == end) continue;
     const auto after = std::lower_bound(written_.begin(), written_.end(), end,
                                         [](const Extent& extent, std::uintptr_t at) { return extent.begin < at; });

@@ -20,7 +20,8 @@ class TensorTable {
   static std::unique_ptr<TensorTable> of_arrays(py::handle params, py::handle grads, const py::list& states,
                                                 py::handle tensor_type);
   // Of memory that the caller keeps alive and has checked: addresses, int64[n] each, of `counts` elements that lie in
-  // the same order in a parameter, its gradient and its states. `borrowed`: steps run on borrowed threads.
+  // the same order in a parameter, its gradient and its states. `dtypes`: {"params": name, "grads": name, "states": a
+  // name for each slot}, float32 where nothing is said. `borrowed`: steps run on borrowed threads.
   static std::unique_ptr<TensorTable> of_addresses(py::handle params, py::handle grads, const py::list& states,
                                                    py::handle counts, const py::dict& dtypes, py::handle masters,
                                                    py::handle l1, py::handle l2, py::handle decay, py::handle lr_scale,
@@ -32,7 +33,9 @@ class TensorTable {
 
   int slots() const { return slots_; }
   bool borrowed() const { return borrowed_; }
-  cpu::TensorList list() const { return {tensors_.data(), static_cast<std::int64_t>(tensors_.size()), elements_}; }
+  cpu::TensorList list() const {
+    return {tensors_.data(), static_cast<std::int64_t>(tensors_.size()), elements_, formats_};
+  }
 
  private:
   // Memory of one array: `list` is 0 for the parameters, 1 for the gradients, 2 and more for the states.
@@ -45,6 +48,7 @@ class TensorTable {
   explicit TensorTable(int slots) : slots_(slots) {}
   void add(const py::list& params, const py::list& grads, const py::list& states, std::size_t i);
   void copy_settings(py::handle l1, py::handle l2, py::handle decay, py::handle lr_scale);
+  std::uintptr_t bytes(const cpu::OptimizerTensor& tensor, int list) const;
   void find_written();
   void check_grads() const;
   [[noreturn]] static void refuse_overlap(const Extent& one, const Extent& other);
@@ -52,6 +56,7 @@ class TensorTable {
   int slots_;
   bool borrowed_ = false;
   std::int64_t elements_ = 0;
+  cpu::Formats formats_;
   std::vector<cpu::OptimizerTensor> tensors_;
   std::vector<Extent> written_;     // parameters and states, sorted; no two overlap
   std::vector<py::object> owners_;  // keep the arrays alive

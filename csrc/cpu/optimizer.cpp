@@ -10,30 +10,21 @@
 namespace fnn::cpu {
 namespace {
 
-// Calls visit(tensor, begin, end) for each piece of a tensor in this worker's share of all elements.
-template <class Visit>
-void for_share(const TensorList& list, const Worker& worker, const Visit& visit) {
-  const Range mine = share(list.element_count, worker.rank, worker.size, 16);
-  const OptimizerTensor *first = list.tensors, *last = list.tensors + list.tensor_count;
-  const auto after = std::upper_bound(first, last, mine.begin,
-                                      [](std::int64_t at, const OptimizerTensor& tensor) { return at < tensor.begin; });
-  for (const OptimizerTensor* tensor = after > first ? after - 1 : first; tensor < last; ++tensor) {
-    if (tensor->begin >= mine.end) break;
-    const std::int64_t begin = std::max(mine.begin - tensor->begin, std::int64_t{0});
-    const std::int64_t end = std::min(mine.end - tensor->begin, tensor->count);
-    if (begin < end) visit(*tensor, begin, end);
-  }
-}
-
 // Squares of the regularised gradients of [begin, end), summed in float64: a float overflows at |g| = 1e19.
-double square_sum(const OptimizerTensor& tensor, const Preparation& prepare, std::int64_t begin, std::int64_t end) {
+double square_sum(const TensorList& list, const OptimizerTensor& tensor, const Preparation& prepare, std::int64_t begin,
+                  std::int64_t end) {
   const bool regularized = tensor.l1 != 0.f || tensor.l2 != 0.f;
+  const Access access = {Access::kGrad | (regularized ? Access::kParam : 0), 0, 0};
   DoubleSum sum;
-  for_lanes(begin, end, [&](std::int64_t i, auto lanes) {
-    Vec g = load(tensor.grad + i, lanes) * Vec(prepare.scale);
-    if (regularized) g = prepare.regularized(load(tensor.param + i, lanes), load(tensor.grad + i, lanes));
-    sum.add_square(g);
-  });
+  visit_elements(list, tensor, begin, end, access,
+                 [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
+                   for_lanes(0, count, [&](std::int64_t i, auto lanes) {
+                     Vec g = load(grad + i, lanes) * Vec(prepare.scale);
+                     if (regularized)
+                       g = prepare.regularized(load(view.param + first + i, lanes), load(grad + i, lanes));
+                     sum.add_square(g);
+                   });
+                 });
   return sum.total();
 }
 
@@ -65,7 +56,7 @@ Norms find_norms(const TensorList& list, const StepOptions& options, const Worke
   std::fill(own, own + list.tensor_count, 0.0);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const Preparation prepare(tensor, options, 1.0);
-    own[&tensor - list.tensors] = square_sum(tensor, prepare, begin, end);
+    own[&tensor - list.tensors] = square_sum(list, tensor, prepare, begin, end);
   });
   worker.barrier();
   return {worker.shared<double>(), list.tensor_count, worker.size};
@@ -81,6 +72,8 @@ void OptimizerStep<Rule>::operator()(const Worker& worker) const {
     norms = find_norms(list, options, worker);
     if (!options.clip_norm_per_tensor) factor = clip_factor(norms.of_all(), options.clip_norm);
   }
+  const unsigned written = Access::kParam | Access::slots(Rule::kSlots);
+  const Access access = {written | Access::kGrad, written, *t};
   double lr_scale = 1.0;
   auto step = rule.at(*lr, *t);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
@@ -89,7 +82,10 @@ void OptimizerStep<Rule>::operator()(const Worker& worker) const {
       factor = clip_factor(norms.of(&tensor - list.tensors), options.clip_norm);
     }
     const TensorStep<Rule> numbers(step, tensor, options, *lr, factor);
-    update_elements(tensor, numbers, tensor.grad + begin, begin, end - begin);
+    visit_elements(list, tensor, begin, end, access,
+                   [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
+                     update_elements(view, numbers, grad, first, count);
+                   });
   });
 }
 

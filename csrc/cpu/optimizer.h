@@ -7,15 +7,9 @@
 #include <cstdint>
 
 #include "cpu/control.h"
-#include "cpu/tensor_update.h"
+#include "cpu/tensor_list.h"
 
 namespace fnn::cpu {
-
-// Non-owning view of a table of tensors.
-struct TensorList {
-  const OptimizerTensor* tensors;
-  std::int64_t tensor_count, element_count;
-};
 
 // lr and t are read when the kernel runs, so that a recorded step can be replayed with new ones.
 template <class Rule>

@@ -31,9 +31,11 @@ struct VecInt {
 };
 FNN_INLINE VecInt operator+(VecInt a, std::int32_t b) { return {a.v + b}; }
 FNN_INLINE VecInt operator-(VecInt a, std::int32_t b) { return {a.v - b}; }
+FNN_INLINE VecInt operator+(VecInt a, VecInt b) { return {a.v + b.v}; }
 FNN_INLINE VecInt operator-(VecInt a, VecInt b) { return {a.v - b.v}; }
 FNN_INLINE VecInt operator<<(VecInt a, int bits) { return {a.v << bits}; }
 FNN_INLINE VecInt operator>>(VecInt a, int bits) { return {a.v >> bits}; }
+FNN_INLINE VecInt operator&(VecInt a, std::int32_t b) { return {a.v & b}; }
 FNN_INLINE VecInt operator&(VecInt a, VecInt b) { return {a.v & b.v}; }
 FNN_INLINE VecInt operator|(VecInt a, VecInt b) { return {a.v | b.v}; }
 
