@@ -33,7 +33,8 @@ RUNS = ((None, None, ""), (None, 1, "MLP"), (None, 1, "CNN"), ("x86-64-v3", None
 def jobs():
     """(its name, what Python is to run, the instruction set, the file that it writes) of everything, in order."""
     for isa, threads, which in RUNS:
-        for job in contests.select(which) if isa in (None, *_backend.isa_levels()) else []:
+        chosen = [job for job in contests.select(which) if job.kind == "networks" or not which]
+        for job in chosen if isa in (None, *_backend.isa_levels()) else []:
             name = ", ".join([job.name, *([f"{threads} thread"] if threads else []), *([isa] if isa else [])])
             path = RESULTS / f"{re.sub('[ ,]+', '-', name)}.json"
             command = ["-m", "fastnn", "bench", "--peers", "--filter", job.name, "--json", str(path)]

@@ -11,14 +11,17 @@ import re
 from pathlib import Path
 from statistics import median
 
+import optimizer_steps
 import steps
 import sweep
+from words import beside, times
 
 from fastnn.benchmark import table
 from fastnn.benchmark.contests import CONTESTS
 from fastnn.benchmark.limits import Limits
 
-NETWORKS = ("samples/s", "calls/s")
+UNITS_OF_NETWORKS = ("samples/s", "calls/s")
+KNOWN = {contest.name: contest for contest in CONTESTS}
 
 
 def kernels(results, markdown):
@@ -56,7 +59,7 @@ def best_limits(files, threads):
 
 def share(entry, limits):
     """The share of the limit, as it was measured where the contest isn't one of those known here."""
-    contest = next((contest for contest in CONTESTS if contest.name == entry["contest"]), None)
+    contest = KNOWN.get(entry["contest"])
     if contest is None:
         return entry["share"]
     return limits.share(median(entry["seconds"]), contest.flops, contest.moved, contest.footprint)
@@ -75,9 +78,9 @@ def networks(run, markdown):
     for name, forms in run.items():
         own = forms[ours][0]
         step = table.duration(median(own["seconds"]) / own["steps"])
-        beside = [_beside(forms.get(other, [])[:1], own) for other in others]
+        cells = [beside(forms.get(other, [])[:1], own) for other in others]
         memory = " / ".join(f"{forms[who][0]['peak_mb']:.0f}" if who in forms else "-" for who in (ours, *others))
-        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), step, *beside, f"{own['share']:.0%}", memory])
+        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), step, *cells, f"{own['share']:.0%}", memory])
     memory = f"peak MB: {' / '.join(name.split()[0] for name in (ours, *others))}"
     return table.text(["job", ours, "a step", *others, "share of limit", memory], lines, markdown)
 
@@ -88,21 +91,12 @@ def operations(run, markdown):
     lines = []
     for name, forms in run.items():
         own = forms[ours][0]
-        beside = [_beside(forms.get(other, []), own) for other in others]
-        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), *beside, f"{own['share']:.0%}"])
+        cells = [beside(forms.get(other, []), own) for other in others]
+        lines.append([f"{name}, {own['unit']}", table.rate(own["rate"]), *cells, f"{own['share']:.0%}"])
     return table.text(["operation", ours, *others, "share of limit"], lines, markdown)
 
 
-def _beside(entries, own):
-    cells = [
-        f"{table.rate(entry['rate'])} {entry['variant']}, {times(own['rate'] / entry['rate'])}" for entry in entries
-    ]
-    return "; ".join(cells)
-
-
-def times(ratio):
-    """ "4.25 x", "109 x"."""
-    return f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+_TABLES = {"networks": networks, "kernels": operations, "optimizers": optimizer_steps.steps_table, "torch": operations}
 
 
 def threads(one, many, count, markdown):
@@ -122,10 +116,13 @@ def threads(one, many, count, markdown):
 
 
 def parts(run):
-    """The contests of networks, and the others."""
+    """{kind: the contests of that kind}, kind as in `Contest`."""
     ours, _ = contenders(run)
-    first = {name: forms for name, forms in run.items() if forms[ours][0]["unit"] in NETWORKS}
-    return first, {name: forms for name, forms in run.items() if name not in first}
+    kinds = {}
+    for name, forms in run.items():
+        unknown = "networks" if forms[ours][0]["unit"] in UNITS_OF_NETWORKS else "kernels"
+        kinds.setdefault(KNOWN[name].kind if name in KNOWN else unknown, {})[name] = forms
+    return kinds
 
 
 def setup(files):
@@ -156,14 +153,13 @@ def tables(files, points, parts_of_steps, markdown):
         isa, count = max(runs, key=lambda run: run[1])
         main = runs[isa, count]
         found["setup"] = setup(files)
-        first, second = parts(main)
-        found |= {"networks": networks(first, markdown)} if first else {}
-        found |= {"kernels": operations(second, markdown)} if second else {}
+        kinds = parts(main)
+        found |= {kind: _TABLES[kind](run, markdown) for kind, run in kinds.items()}
         if count > 1 and (isa, 1) in runs:
-            found["threads"] = threads(runs[isa, 1], main, count, markdown)
+            found["threads"] = threads(runs[isa, 1], kinds["networks"], count, markdown)
         for (other, workers), run in runs.items():
             if other != isa and workers == count:
-                found[other] = networks(parts(run)[0], markdown)
+                found[other] = networks(parts(run)["networks"], markdown)
     if points:
         found["sweep"] = sweep.fits_table(sweep.curves(points), markdown)
     if parts_of_steps:

@@ -23,7 +23,7 @@ class Described(NamedTuple):
     """An array in memory. Two of equal layout hold elements of the same index at the same distance from the start."""
 
     address: int
-    count: int  # of elements
+    size: int  # in elements
     dtype: str  # "float32", "bfloat16", ...
     device: str  # "cpu" or "cuda"
     layout: tuple[tuple[int, ...], tuple[int, ...]]  # shape, and strides in elements; 0 where they don't matter
@@ -195,7 +195,7 @@ def table(function: str, params: Sequence[Any], grads: Sequence[Any], states: Li
         for i, array in enumerate(arrays):
             _check_fits(function, f"{name}[{i}]", array, described["params"][i])
     addresses = [np.array([array.address for array in arrays], np.int64) for arrays in described.values()]
-    counts = np.array([array.count for array in described["params"]], np.int64)
+    counts = np.array([array.size for array in described["params"]], np.int64)
     return tables.of_addresses(addresses[0], addresses[1], addresses[2:], counts)
 
 

@@ -9,7 +9,7 @@ import runpy
 import pytest
 
 from fastnn import _backend, cli
-from fastnn.benchmark import contest, contests, kernels, limits, table, timing
+from fastnn.benchmark import contest, contests, kernels, limits, shapes, table, timing
 
 FOUND = limits.Limits(2, 100e9, {1 << 20: 50e9, 1 << 28: 10e9}, {1 << 20: 40e9, 1 << 28: 20e9})
 
@@ -80,18 +80,55 @@ NETWORKS = {
     "cnn": {"batch": 2, "samples": 4},
     "predict_mlp": {"sizes": (5, 4, 3)},
     "predict_cnn": {"batch": 2, "samples": 4},
+    "torch_mlp": {"batch": 2, "samples": 4, "sizes": (5, 4, 3)},
+    "torch_cnn": {"batch": 2, "samples": 4},
 }
+
+
+def tasks_of(monkeypatch, script):
+    monkeypatch.setenv("BENCH_THREADS", "1")
+    monkeypatch.syspath_prepend(str(contest.peers_folder()))
+    return runpy.run_path(str(contest.peers_folder() / f"{script}.py"))["TASKS"]
 
 
 @pytest.mark.parametrize("task", NETWORKS)
 @pytest.mark.parametrize("script", ["ours", "torch_peer"])
 def test_networks_run(monkeypatch, script, task):
-    monkeypatch.setenv("BENCH_THREADS", "1")
-    monkeypatch.syspath_prepend(str(contest.peers_folder()))
-    variants, build = runpy.run_path(str(contest.peers_folder() / f"{script}.py"))["TASKS"][task]
+    variants, build = tasks_of(monkeypatch, script)[task]
     for variant in variants:
         seconds = build(variant, **NETWORKS[task])()
         assert seconds > 0 if isinstance(seconds, float) else not seconds  # an array would stay in memory
+
+
+@pytest.mark.parametrize("script", ["ours", "torch_peer", "jax_peer", "numpy_peer", "limit_peer"])
+def test_optimizer_steps_run(monkeypatch, script):
+    tasks = tasks_of(monkeypatch, script)
+    for task in {job.task for job in contests.CONTESTS if job.kind == "optimizers"} & set(tasks):
+        variants, build = tasks[task]
+        for variant in variants:
+            step = build(variant, shapes=[(3, 4), (5,)])
+            assert step() is None and step() is None
+
+
+def test_parameters_of_networks():
+    count = {name: sum(map(math.prod, make())) for name, make in shapes.NETWORKS.items()}
+    assert (len(shapes.resnet50()), count["ResNet-50"]) == (161, 25_557_032)
+    assert (len(shapes.bert_base()), count["BERT-base"]) == (199, 109_482_240)
+    assert (count["1000 x 1000"], count["25M"]) == (1_000_000, 25_000_000)
+
+
+def test_fastnn_stands_beside_each_peer_in_the_form_for_it():
+    ours = [contest.Result("ours", "fastnn", form, [time]) for form, time in (("functional", 1.0), ("torch", 2.0))]
+    others = {peer: contest.Result(peer, peer, "", [4.0]) for peer in ("torch", "deepspeed", "jax", "numpy")}
+    entries = [*ours, *others.values()]
+    assert [contest.ours_beside(other, entries).median for other in others.values()] == [2.0, 2.0, 1.0, 1.0]
+    assert contest.ours_beside(others["torch"], [others["torch"]]) is None
+
+
+def test_forms_that_a_contest_leaves_out(monkeypatch):
+    present = {"numpy": {"name": "NumPy", "tasks": {"gemm": ["OpenBLAS", "slow"]}}}
+    job = contests.Contest("job", "gemm", {}, 1, "GFLOP/s", 1, left_out=("slow",))
+    assert [entry.variant for entry in contest.run(job, present, 1, 1, 0.0)] == ["OpenBLAS"]
 
 
 def test_contests_are_whole_batches_and_found_by_name():

@@ -84,6 +84,31 @@ def test_report_compares_runs(bench_script, tmp_path):
     assert page.read_text() == f"a\n{table_of_old}<!-- table: other -->\nkept\n<!-- end -->\n"
 
 
+def test_report_of_optimizer_steps(bench_script, tmp_path):
+    job = contests.select("AdamW, ResNet-50")[0]
+    rates = {("fastnn", "functional"): 50.0, ("fastnn", "torch"): 40.0, ("torch", "fused"): 20.0}
+    results = saved(2, "new", {**rates, ("NumPy", "by hand"): 2.0, ("in-place", "scale"): 80.0}, job.name, "GB/s")
+    peers = ["ours", "ours", "torch", "numpy", "limit", "jax"]
+    for entry, peer in zip(results["results"], peers):
+        entry["peer"] = peer
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results))
+    header, _, line = (
+        bench_script("report").tables(*bench_script("report").load([path]), True)["optimizers"].split("\n")
+    )
+    cells = {name.strip(): cell.strip() for name, cell in zip(header.split("|"), line.split("|"))}
+    assert cells == {
+        "": "",
+        "step": job.name,
+        "fastnn.functional": "2 s, 50 GB/s, 62%",
+        "fastnn.torch": "2.5 s, 40 GB/s, 50%",
+        "fastnn.jax": "",
+        "in-place scale": "80.0 GB/s",
+        "torch": "fused 5 s, 2.00 x",
+        "NumPy": "by hand 50 s, 25 x",
+    }
+
+
 def test_sweeps_fit_lines(bench_script):
     sweep = bench_script("sweep")
     sizes = [2**power for power in range(12)]
@@ -133,7 +158,17 @@ def test_steps_are_taken_apart(bench_script):
 def test_page_of_performance_is_whole(bench_script):
     refresh = bench_script("refresh")
     marks = re.findall(r"<!-- table: (\S+) -->", refresh.PAGE.read_text())
-    assert marks == ["setup", "networks", "x86-64-v3", "threads", "kernels", "sweep", "steps"]
+    assert marks == [
+        "setup",
+        "networks",
+        "x86-64-v3",
+        "threads",
+        "kernels",
+        "optimizers",
+        "torch",
+        "sweep",
+        "steps",
+    ]
     plot = refresh.PAGE.with_name("sweep.svg")
     assert f"({plot.name})" in refresh.PAGE.read_text() and 0 < plot.stat().st_size < 100_000
     names = [name for name, *_ in refresh.jobs()]

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jax_steps
 import numpy as np
 import optax
 import problems
@@ -112,33 +113,13 @@ def gemm(variant, m, k, n, transpose_a, transpose_b):
     return lambda: multiply(a, b).block_until_ready() is None
 
 
-def adamw(variant, tensors, elements):
-    params, grads = problems.adam_data(tensors, elements)
-    params, grads = jax.tree.map(jnp.asarray, (params, grads))
-    optimizer = optax.adamw(1e-3, weight_decay=1e-2)
-
-    @jax.jit
-    def update(params, slots, grads):
-        updates, slots = optimizer.update(grads, slots, params)
-        return optax.apply_updates(params, updates), slots
-
-    step = jax.jit(update, donate_argnums=(0, 1))
-    state = [(params, optimizer.init(params))]
-
-    def run():
-        state[0] = step(*state[0], grads)
-        jax.block_until_ready(state[0])
-
-    return run
-
-
 TASKS = {
     "mlp": (["scan", "step"], mlp),
     "cnn": (["step"], cnn),
     "predict_mlp": (["jit"], predict_mlp),
     "predict_cnn": (["jit"], predict_cnn),
     "gemm": (["jit"], gemm),
-    "adamw": (["optax"], adamw),
+    **jax_steps.TASKS,
 }
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ def gemm(variant, m, k, n, transpose_a, transpose_b):
     return lambda: np.matmul(a, b, out=c) is None
 
 
-def adamw(variant, tensors, elements):
-    params, grads = problems.adam_data(tensors, elements)
+def adamw(variant, shapes):
+    params, grads = problems.optimizer_data(shapes)
     slots = [(np.zeros_like(p), np.zeros_like(p), np.empty_like(p), np.empty_like(p)) for p in params]
     count = [0]
 

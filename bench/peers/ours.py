@@ -2,12 +2,12 @@
 
 from time import perf_counter
 
-import numpy as np
+import our_optimizers
 import problems
 from protocol import serve
 
 import fastnn
-from fastnn import _backend, callbacks, functional, layers, models
+from fastnn import _backend, callbacks, layers, models
 
 
 class Stopwatch(callbacks.Callback):
@@ -95,27 +95,6 @@ def aligned(array):
     return copy
 
 
-def adamw(variant, tensors, elements):
-    params, grads = ([aligned(array) for array in arrays] for arrays in problems.adam_data(tensors, elements))
-    slots = [[_backend.zeros(p.shape) for p in params] for _ in range(2)]
-    count = np.zeros(1, np.int64)
-    if variant == "functional":
-
-        def step():
-            count[0] += 1
-            functional.adamw_(params, grads, *slots, step=int(count[0]), lr=1e-3, weight_decay=1e-2)
-
-        return step
-    rule = _backend.kernels.adam_rule(weight_decay=1e-2, decoupled=True)
-    table, lr = _backend.kernels.TensorTable(params, grads, slots), np.array([1e-3])
-
-    def step_of_table():
-        count[0] += 1
-        _backend.kernels.update(rule, table, lr, count)
-
-    return step_of_table
-
-
 TASKS = {
     "mlp": (["fit"], mlp),
     "cnn": (["fit"], cnn),
@@ -123,7 +102,7 @@ TASKS = {
     "predict_cnn": (["predict"], predict_cnn),
     "gemm": (["kernel"], gemm),
     "conv": (["kernel"], conv),
-    "adamw": (["kernel", "functional"], adamw),
+    **our_optimizers.TASKS,
 }
 
 if __name__ == "__main__":

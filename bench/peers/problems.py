@@ -1,6 +1,8 @@
 """The data that every contender is given: the same arrays, made with NumPy from a fixed seed."""
 
 import gzip
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +45,18 @@ def conv_data(n, size, channels, filters, kernel):
     return x, w, dy
 
 
-def adam_data(tensors, elements):
-    """Parameters and gradients, lists of `tensors` float32 arrays of `elements` each."""
+def optimizer_data(shapes):
+    """Parameters and gradients, lists of float32 arrays of these shapes."""
     rng = np.random.default_rng(0)
-    params = [rng.standard_normal(elements, np.float32) for _ in range(tensors)]
-    grads = [rng.standard_normal(elements, np.float32) for _ in range(tensors)]
+    params, grads = ([rng.standard_normal(shape, np.float32) for shape in shapes] for _ in range(2))
     return params, grads
+
+
+def count(shapes):
+    """The elements of arrays of these shapes."""
+    return sum(map(math.prod, shapes))
+
+
+def threads():
+    """How many threads a contender is to use."""
+    return int(os.environ["BENCH_THREADS"])

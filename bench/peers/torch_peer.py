@@ -1,21 +1,21 @@
 """PyTorch, eager: its own layers and optimizers in their best known forms (fused Adam, both memory layouts)."""
 
-import os
+import functools
 
 import problems
 import torch
+import torch_optimizers
 from protocol import serve
 from torch import nn
 from torch.nn import functional as F
 
-THREADS = int(os.environ["BENCH_THREADS"])
-torch.set_num_threads(THREADS)
+torch.set_num_threads(problems.threads())
 
 
-def train(model, x, y, batch, fused):
-    """An epoch of Adam steps over shuffled batches, with loss and accuracy summed as Keras does."""
+def train(model, x, y, batch, make_optimizer):
+    """An epoch of steps over shuffled batches, with loss and accuracy summed as Keras does."""
     loss_function = nn.CrossEntropyLoss()
-    optimizer = torch.optim.Adam(model.parameters(), eps=1e-7, fused=fused, foreach=not fused)
+    optimizer = make_optimizer(model.parameters(), eps=1e-7)
 
     def epoch():
         order, total, correct = torch.randperm(len(x)), torch.zeros(()), torch.zeros((), dtype=torch.int64)
@@ -33,6 +33,11 @@ def train(model, x, y, batch, fused):
         total.item()
 
     return epoch
+
+
+def adam(form):
+    """torch's Adam in one of its forms."""
+    return functools.partial(torch.optim.Adam, fused=form == "fused", foreach=form == "foreach")
 
 
 def mlp_model(sizes):
@@ -57,12 +62,25 @@ def cnn_model(variant, x):
 
 def mlp(variant, batch, samples, sizes):
     x, y = map(torch.from_numpy, problems.mlp_data(samples, sizes[0], sizes[-1]))
-    return train(mlp_model(sizes), x, y.long(), batch, variant == "fused")
+    return train(mlp_model(sizes), x, y.long(), batch, adam(variant))
 
 
 def cnn(variant, batch, samples):
     x, y = map(torch.from_numpy, problems.cnn_data(samples))
-    return train(*cnn_model(variant, x), y.long(), batch, fused=True)
+    return train(*cnn_model(variant, x), y.long(), batch, adam("fused"))
+
+
+def trained(task, make_optimizer, batch, samples, sizes=None):
+    """Training of a network with an optimizer of another package, `make_optimizer(parameters, eps)`."""
+    if task == "mlp":
+        x, y = map(torch.from_numpy, problems.mlp_data(samples, sizes[0], sizes[-1]))
+        return train(mlp_model(sizes), x, y.long(), batch, make_optimizer)
+    x, y = map(torch.from_numpy, problems.cnn_data(samples))
+    return train(*cnn_model("channels_last", x), y.long(), batch, make_optimizer)
+
+
+def of_torch(task):
+    return lambda variant, **parameters: trained(task, adam(variant), **parameters)
 
 
 def predict_mlp(variant, sizes):
@@ -104,14 +122,6 @@ def no_grad(function):
     return run
 
 
-def adamw(variant, tensors, elements):
-    params, grads = problems.adam_data(tensors, elements)
-    params = [nn.Parameter(torch.from_numpy(p)) for p in params]
-    for param, grad in zip(params, grads):
-        param.grad = torch.from_numpy(grad)
-    return torch.optim.AdamW(params, fused=variant == "fused", foreach=variant == "foreach").step
-
-
 TASKS = {
     "mlp": (["fused", "foreach"], mlp),
     "cnn": (["NCHW", "channels_last"], cnn),
@@ -119,7 +129,9 @@ TASKS = {
     "predict_cnn": (["NCHW", "channels_last"], predict_cnn),
     "gemm": (["mm"], gemm),
     "conv": (["channels_last", "NCHW"], conv),
-    "adamw": (["fused", "foreach"], adamw),
+    "torch_mlp": (["fused", "foreach"], of_torch("mlp")),
+    "torch_cnn": (["fused", "foreach"], of_torch("cnn")),
+    **torch_optimizers.TASKS,
 }
 
 if __name__ == "__main__":

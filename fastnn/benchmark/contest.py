@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastnn.benchmark.contests import Contest
+from fastnn.benchmark.job import Contest
 
-PEERS = ("ours", "torch", "jax", "numpy")
+PEERS = ("ours", "torch", "deepspeed", "jax", "numpy", "limit")
+# What a peer's user would swap: which of fastnn's forms stands beside it, where there is more than one.
+BESIDE = {"torch": "torch", "deepspeed": "torch", "jax": "jax", "numpy": "functional", "limit": "functional"}
 _PAUSE = 0.25  # seconds: an OpenMP thread that waits for work still spins for 200 ms
 # Variables that make OpenBLAS slower than it is by itself.
 _DROPPED = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
@@ -111,7 +113,12 @@ def run(
     contest: Contest, present: dict[str, dict[str, Any]], threads: int, repeats: int = 5, seconds: float = 0.4
 ) -> list[Result]:
     """All contenders of one contest in turn, `repeats` times over, for about `seconds` each time."""
-    entrants = [(peer, variant) for peer, hello in present.items() for variant in hello["tasks"].get(contest.task, [])]
+    entrants = [
+        (peer, variant)
+        for peer, hello in present.items()
+        for variant in hello["tasks"].get(contest.task, [])
+        if variant not in contest.left_out
+    ]
     results = [Result(peer, present[peer]["name"], variant) for peer, variant in entrants]
     processes: list[Process] = []
     try:
@@ -126,6 +133,13 @@ def run(
         for process in processes:
             process.close()
     return results
+
+
+def ours_beside(entry: Result, entries: Iterable[Result]) -> Result | None:
+    """fastnn's form that belongs beside this contender: by framework, else the fastest."""
+    ours = [other for other in entries if other.peer == "ours" and other.seconds]
+    own = [other for other in ours if other.variant == BESIDE.get(entry.peer)]
+    return min(own or ours, key=lambda other: other.median, default=None)
 
 
 def _take_turn(process: Process, result: Result, seconds: float) -> None:

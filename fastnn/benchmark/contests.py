@@ -1,10 +1,12 @@
 """The jobs that fastnn and its peers all do: networks, matrix products, convolutions, optimizer steps."""
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from fastnn.benchmark import table
+from fastnn.benchmark.job import Contest
+from fastnn.benchmark.optimizer_contests import STEP_CONTESTS, trained_by_torch
+
+__all__ = ["CONTESTS", "Contest", "cnn", "mlp", "select"]
 
 _SEED_MLP = (1000, 128, 64, 10)
 _CNN = (  # operations of each layer for a sample, and weights
@@ -13,50 +15,26 @@ _CNN = (  # operations of each layer for a sample, and weights
 )
 
 
-@dataclass(frozen=True)
-class Contest:
-    """One job that all contenders do.
-
-    Args:
-        name: what it is called in the table.
-        task: the task in the peers' scripts.
-        parameters: what the task's builder is given.
-        amount: how much one run does, in `unit` times seconds.
-        unit: "samples/s", "calls/s", "GFLOP/s" or "GB/s".
-        flops, moved: operations and bytes that one run needs at least; both bound it.
-        footprint: bytes it touches.
-        steps: how many equal parts one run has; the table shows the time of one.
-    """
-
-    name: str
-    task: str
-    parameters: dict[str, Any]
-    amount: float
-    unit: str
-    flops: float
-    moved: float = 0.0
-    footprint: float = 0.0
-    steps: int = 1
-
-
 def mlp(batch: int, samples: int, sizes: tuple[int, ...] = _SEED_MLP, name: str = "seed MLP") -> Contest:
     """An epoch of training; the smaller the batch the fewer samples, so that a turn of no peer gets long."""
     layers, weights = _dense_layers(sizes)
     parameters = {"batch": batch, "samples": samples, "sizes": sizes}
-    work = _training(samples, samples // batch, layers, weights, sizes[0])
-    return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s", *work, steps=samples // batch)
+    steps = samples // batch
+    work = _training(samples, steps, layers, weights, sizes[0])
+    return Contest(f"{name}, batch {batch}", "mlp", parameters, samples, "samples/s", *work, steps, "networks")
 
 
 def cnn(batch: int, samples: int) -> Contest:
     parameters = {"batch": batch, "samples": samples}
     work = _training(samples, samples // batch, *_CNN, 28 * 28)
-    return Contest(f"CNN, batch {batch}", "cnn", parameters, samples, "samples/s", *work, steps=samples // batch)
+    return Contest(f"CNN, batch {batch}", "cnn", parameters, samples, "samples/s", *work, samples // batch, "networks")
 
 
 def _predict_one() -> Contest:
     layers, weights = _dense_layers(_SEED_MLP)
     name, parameters = "seed MLP predict, batch 1", {"sizes": _SEED_MLP}
-    return Contest(name, "predict_mlp", parameters, 1, "calls/s", sum(layers), 4.0 * weights, 4.0 * weights)
+    work = sum(layers), 4.0 * weights, 4.0 * weights
+    return Contest(name, "predict_mlp", parameters, 1, "calls/s", *work, 1, "networks")
 
 
 def _predict_cnn(batch: int, samples: int) -> Contest:
@@ -64,8 +42,9 @@ def _predict_cnn(batch: int, samples: int) -> Contest:
     name, parameters = f"CNN predict, batch {batch}", {"batch": batch, "samples": samples}
     moved = 4.0 * samples * 28 * 28
     return Contest(
-        name, "predict_cnn", parameters, samples, "samples/s", samples * sum(layers), moved, moved, samples // batch
-    )
+        name, "predict_cnn", parameters, samples, "samples/s", samples * sum(layers), moved, moved, samples // batch,
+        "networks",
+    )  # fmt: skip
 
 
 def _dense_layers(sizes: tuple[int, ...]) -> tuple[list[float], int]:
@@ -99,13 +78,6 @@ def _conv(direction: str, size: int, channels: int, filters: int, kernel: int, n
     return Contest(name, "conv", parameters, flops / 1e9, "GFLOP/s", flops, moved, moved)
 
 
-def _adamw(tensors: int, elements: int) -> Contest:
-    count = tensors * elements
-    name = f"AdamW {tensors} x {elements}"
-    parameters = {"tensors": tensors, "elements": elements}
-    return Contest(name, "adamw", parameters, 28e-9 * count, "GB/s", 12.0 * count, 28.0 * count, 16.0 * count)
-
-
 _CONVS = ((14, 64, 64, 3), (28, 32, 64, 3), (14, 256, 64, 1))
 CONTESTS = (
     *[mlp(batch, samples) for batch, samples in ((1, 512), (8, 4096), (32, 20000), (256, 20480), (2048, 20480))],
@@ -118,9 +90,9 @@ CONTESTS = (
     *[_gemm(size, size, size) for size in (128, 512, 2048)],
     _gemm(100352, 9, 32),
     *[_conv(direction, *shape) for shape in _CONVS for direction in ("forward", "dx", "dw")],
-    _adamw(1, 25_000_000),
-    _adamw(1000, 1000),
-    _adamw(1, 1000),
+    *STEP_CONTESTS,
+    trained_by_torch(mlp(32, 20000)),
+    trained_by_torch(cnn(128, 6400)),
 )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from fastnn import _backend, _check
 from fastnn.benchmark import contest, contests, kernels, limits, table, timing
 from fastnn.benchmark.contest import Result
-from fastnn.benchmark.contests import Contest
+from fastnn.benchmark.job import Contest
 from fastnn.benchmark.limits import Limits
 from fastnn.cli.info import cpu_model
 
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     text = "time the kernels beside this machine's limits, or beside other frameworks"
     parser = subparsers.add_parser("bench", help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=_EXAMPLE)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    others = [peer for peer in contest.PEERS if peer != "ours"]
+    others = [peer for peer in contest.PEERS if peer not in ("ours", "limit")]
     add = parser.add_argument
     add("--filter", default="", metavar="WORDS", help="only the rows whose name contains all of these words")
     text = f"networks and kernels in fastnn and in other frameworks, of {', '.join(others)} (default: all installed)"
@@ -92,7 +92,7 @@ def kernel_table(rows: list[kernels.Row], found: Limits, args: argparse.Namespac
 
 def peer_tables(jobs: list[Contest], found: Limits, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Run the contests, print a table of each as it ends, return all figures."""
-    peers = ["ours", *(args.peers or [peer for peer in contest.PEERS if peer != "ours"])]
+    peers = ["ours", *args.peers, "limit"] if args.peers else contest.PEERS
     present, missing = contest.installed(peers, found.threads)
     for peer, reason in missing.items():
         print(f"{peer}: left out: {reason}")
@@ -130,12 +130,12 @@ def _header(job: Contest) -> list[str]:
 def _entry(job: Contest, entry: Result, entries: list[Result], found: Limits) -> list[str]:
     """A line of a contest's table.
 
-    `spread`: between the quartiles of the turns; `fastnn is`: how many times as fast as this one its fastest form is.
+    `spread`: between the quartiles of the turns; `fastnn is`: how many times as fast as this one its form beside it is.
     """
     name = f"{entry.contender} {entry.variant}"
     if entry.error:
         return [name, "-", "-", "-", "-", "-", entry.error]
-    ours = min((e.median for e in entries if e.peer == "ours" and not e.error), default=float("nan"))
+    ours = contest.ours_beside(entry, entries)
     low, high = np.percentile(entry.seconds, [25, 75])
     return [
         name,
@@ -143,6 +143,6 @@ def _entry(job: Contest, entry: Result, entries: list[Result], found: Limits) ->
         table.duration(entry.median / job.steps),
         f"{(high - low) / entry.median:.0%}",
         f"{found.share(entry.median, job.flops, job.moved, job.footprint):.0%}",
-        "" if entry.peer == "ours" else f"{entry.median / ours:.2f} x",
+        "" if entry.peer == "ours" or ours is None else f"{entry.median / ours.median:.2f} x",
         f"{entry.peak_mb:.0f}",
     ]
