@@ -264,6 +264,7 @@ METRICS = [
 ]
 
 SEED_MLP = ((1000, 128), (128,), (128, 64), (64,), (64, 10), (10,))
+CLIPS = ({}, {"clip_value": 0.1}, {"clip_norm": 2.0}, {"clip_norm": 2.0, "clip_norm_per_tensor": True})
 OPTIMIZERS = [
     *[optimizer(rule) for rule in RULES],
     *[optimizer(rule, shapes=((size,),)) for rule in RULES for size in (1, 15, 16, 17, 33, 97)],
@@ -280,6 +281,8 @@ OPTIMIZERS = [
     *[optimizer(rule, clip_norm=1.5, clip_norm_per_tensor=True, tables=("l2",)) for rule in RULES],
     *[optimizer(rule, shapes=((40_000,), (7,)), clip_norm=1.5, clip_norm_per_tensor=True) for rule in RULES],
     *[optimizer(rule, shapes=((100, 101), (7,), (30_000,)), clip_norm=3.0) for rule in RULES],
+    *[optimizer(rule, skip_nonfinite=True) for rule in RULES],
+    *[optimizer(rule, skip_nonfinite=True, spoilt=(0, 2, 3), **clip) for rule in RULES for clip in CLIPS],
     optimizer("sgd_rule", momentum=0.9),
     optimizer("sgd_rule", momentum=0.9, dampening=0.3),
     optimizer("sgd_rule", momentum=0.8, nesterov=True),

@@ -73,16 +73,20 @@ SLOTS = {
 MIXED = ((3,), (), (0,), (17, 5), (1, 33), (64,), (2, 3, 5, 7))  # tensor shapes, one of them empty
 
 
-def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=False, note=None, **options):
+def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), spoilt=(), bench=False, note=None, **options):
     """A row of an optimizer: `steps` steps from step number `first` on, each with new gradients.
 
     Args:
+        spoilt: the steps, from 0, that have an infinity or NaN in a gradient.
         tables: which of l1, l2, decay and lr_scale vary from tensor to tensor.
     """
 
     def make(rng):
         params = [normal(rng, *shape) for shape in shapes]
         grads = [[normal(rng, *shape) for shape in shapes] for _ in range(steps)]
+        for step in spoilt:
+            grads[step][rng.integers(len(shapes) - 1)].reshape(-1)[-1:] = rng.choice([np.inf, -np.inf, np.nan])
+            grads[step][-1].reshape(-1)[-1] = np.inf
         count = SLOTS[kernel](options)
         states = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(count)]
         if first > 1:
@@ -92,7 +96,9 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), bench=
         return {"params": params, "grads": grads, "states": states, "lr": np.array([lr]), "step": step, **settings}
 
     tensors = note or ("mixed" if shapes is MIXED else "_".join("x".join(map(str, shape)) for shape in shapes))
-    name = label(tensors=tensors, first=first if first > 1 else None, tables=tables or None, **options)
+    name = label(
+        tensors=tensors, first=first if first > 1 else None, tables=tables or None, spoilt=spoilt or None, **options
+    )
     size = sum(int(np.prod(shape)) for shape in shapes)
     return Case(kernel, name, make, ("params", "states"), "optimizer", options, bench=bench, flops=12 * size * steps)
 

@@ -9,42 +9,45 @@ namespace {
 
 using py::handle;
 
-// What a step reads: numbers in arrays, so that a recorded step can be replayed with others.
-struct StepNumbers {
-  const double* lr;
-  const std::int64_t* step;
+float* found_inf_argument(Border& border, handle found_inf) {
+  return found_inf.is_none() ? nullptr : border.out<float>("found_inf", found_inf, {1}).ptr();
+}
 
-  StepNumbers(const char* function, const UpdateRule& rule, const TensorTable& table, handle lr_array,
-              handle step_array) {
-    Border border(function);
-    lr = border.in<double>("lr", lr_array, {1}).ptr();
-    step = border.in<std::int64_t>("step", step_array, {1}).ptr();
-    check_slots(function, rule, table);
-  }
-};
+StepNumbers checked_numbers(const char* function, const UpdateRule& rule, const TensorTable& table, handle lr,
+                            handle step, handle found_inf) {
+  Border border(function);
+  const StepNumbers numbers{border.in<double>("lr", lr, {1}).ptr(), border.in<std::int64_t>("step", step, {1}).ptr(),
+                            found_inf_argument(border, found_inf)};
+  check_slots(function, rule, table);
+  return numbers;
+}
 
 void check_step(const char* function, std::int64_t step) {
   if (step < 1) fail(function, "step", "at least 1", std::to_string(step));
 }
 
-void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle step) {
-  const StepNumbers numbers("update", rule, table, lr, step);
-  check_step("update", *numbers.step);
-  rule.step(table, numbers.lr, numbers.step, 1.0);
+void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle step, handle found_inf) {
+  const StepNumbers numbers = checked_numbers("update", rule, table, lr, step, found_inf);
+  check_step("update", *numbers.t);
+  rule.step(table, numbers, 1.0);
 }
 
 std::unique_ptr<TensorUpdates> updates(const UpdateRule& rule, const TensorTable& table, handle lr, handle step) {
-  const StepNumbers numbers("updates", rule, table, lr, step);
-  if (!table.list().formats.all_float32()) fail("updates", "table", "of float32 arrays", "one of other formats");
-  return rule.updates(table, numbers.lr, numbers.step);
+  const StepNumbers numbers = checked_numbers("updates", rule, table, lr, step, py::none());
+  if (!rule.elementwise())
+    fail("updates", "rule", "one that treats each element by itself, without clip_norm and skip_nonfinite", "another");
+  return rule.updates(table, numbers.lr, numbers.t);
 }
 
-void step_now(const UpdateRule& rule, const TensorTable& table, double lr, std::int64_t step, double grad_scale) {
-  check_step("UpdateRule.step", step);
-  check_slots("UpdateRule.step", rule, table);
+void step_now(const UpdateRule& rule, const TensorTable& table, double lr, std::int64_t step, double grad_scale,
+              handle found_inf) {
+  const char* name = "UpdateRule.step";
+  check_step(name, step);
+  check_slots(name, rule, table);
   if (tape::recording() != nullptr)
-    fail("UpdateRule.step", "the step", "made while no tape records: call update", "one that would be recorded");
-  rule.step(table, &lr, &step, grad_scale);
+    fail(name, "the step", "made while no tape records: call update", "one that would be recorded");
+  Border border(name);
+  rule.step(table, {&lr, &step, found_inf_argument(border, found_inf)}, grad_scale);
 }
 
 }  // namespace
@@ -67,8 +70,10 @@ void bind_optimizer(py::module_& module) {
       .def("__len__", &TensorUpdates::size);
   py::class_<UpdateRule>(module, "UpdateRule", py::module_local())
       .def_property_readonly("slots", &UpdateRule::slots)
-      .def("step", &step_now, arg("table"), arg("lr"), arg("step"), arg("grad_scale") = 1.0);
-  module.def("update", &update, arg("rule"), arg("table"), arg("lr"), arg("step"));
+      .def_property_readonly("elementwise", &UpdateRule::elementwise)
+      .def("step", &step_now, arg("table"), arg("lr"), arg("step"), arg("grad_scale") = 1.0,
+           arg("found_inf") = py::none());
+  module.def("update", &update, arg("rule"), arg("table"), arg("lr"), arg("step"), arg("found_inf") = py::none());
   module.def("updates", &updates, arg("rule"), arg("table"), arg("lr"), arg("step"), py::keep_alive<0, 2>(),
              py::keep_alive<0, 3>(), py::keep_alive<0, 4>());
 }

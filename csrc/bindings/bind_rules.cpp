@@ -27,7 +27,7 @@ struct Common {
   double weight_decay;
   bool decoupled, maximize;
   double grad_scale, clip_norm, clip_value;
-  bool clip_norm_per_tensor;
+  bool clip_norm_per_tensor, skip_nonfinite;
 };
 
 cpu::StepOptions checked_options(const Common& common) {
@@ -41,6 +41,7 @@ cpu::StepOptions checked_options(const Common& common) {
   options.clip_norm = static_cast<float>(common.clip_norm);
   options.clip_value = static_cast<float>(common.clip_value);
   options.clip_norm_per_tensor = common.clip_norm_per_tensor;
+  options.skip_nonfinite = common.skip_nonfinite;
   return options;
 }
 
@@ -57,13 +58,14 @@ void define_rule(py::module_& module, const char* name, RulePointer (*make)(cons
   module.def(
       name,
       [name, make](Own... own, double weight_decay, bool decoupled, bool maximize, double grad_scale, double clip_norm,
-                   double clip_value, bool clip_norm_per_tensor) {
-        return make(
-            Common{name, weight_decay, decoupled, maximize, grad_scale, clip_norm, clip_value, clip_norm_per_tensor},
-            own...);
+                   double clip_value, bool clip_norm_per_tensor, bool skip_nonfinite) {
+        return make(Common{name, weight_decay, decoupled, maximize, grad_scale, clip_norm, clip_value,
+                           clip_norm_per_tensor, skip_nonfinite},
+                    own...);
       },
       py::kw_only(), names..., arg("weight_decay") = 0.0, arg("decoupled") = false, arg("maximize") = false,
-      arg("grad_scale") = 1.0, arg("clip_norm") = 0.0, arg("clip_value") = 0.0, arg("clip_norm_per_tensor") = false);
+      arg("grad_scale") = 1.0, arg("clip_norm") = 0.0, arg("clip_value") = 0.0, arg("clip_norm_per_tensor") = false,
+      arg("skip_nonfinite") = false);
 }
 
 RulePointer sgd(const Common& common, double momentum, double dampening, bool nesterov, bool lr_in_momentum) {

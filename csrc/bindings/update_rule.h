@@ -7,14 +7,23 @@
 
 namespace fnn::bindings {
 
+// What a step reads: numbers in arrays, so that a recorded step can be replayed with others. found_inf may be null.
+struct StepNumbers {
+  const double* lr;
+  const std::int64_t* t;
+  float* found_inf;
+};
+
 class UpdateRule {
  public:
   virtual ~UpdateRule() = default;
   // How many lists of states a table needs.
   virtual int slots() const = 0;
-  // A step over all tensors of the table, whose gradients count grad_scale times. A tape that records keeps reading lr
-  // and t where they lie.
-  virtual void step(const TensorTable& table, const double* lr, const std::int64_t* t, double grad_scale) const = 0;
+  // Whether each element is treated by itself, nothing having to be known of the others.
+  virtual bool elementwise() const = 0;
+  // A step over all tensors of the table, whose gradients count grad_scale times. A tape that records keeps reading
+  // lr, t and found_inf where they lie.
+  virtual void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const = 0;
   // Updates of the table's tensors one by one.
   virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                                  const std::int64_t* t) const = 0;
@@ -32,22 +41,21 @@ void launch_step(const TensorTable& table, const K& kernel) {
   table.borrowed() && tape::recording() == nullptr ? launch_borrowing(kernel) : launch(kernel);
 }
 
-// A rule that treats every element by itself.
+// A rule whose formula is about one element.
 template <class Rule>
 class ElementwiseRule : public UpdateRule {
  public:
   ElementwiseRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
   int slots() const override { return Rule::kSlots; }
-  void step(const TensorTable& table, const double* lr, const std::int64_t* t, double grad_scale) const override {
+  bool elementwise() const override { return options_.clip_norm == 0.f && !options_.skip_nonfinite; }
+  void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
     cpu::StepOptions options = options_;
     options.scale *= static_cast<float>(grad_scale);
-    launch_step(table, cpu::OptimizerStep<Rule>(table.list(), rule_, options, lr, t));
+    launch_step(table,
+                cpu::OptimizerStep<Rule>(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
   }
   std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                          const std::int64_t* t) const override {
-    if (options_.clip_norm > 0.f)
-      fail("updates", "rule", "one without clip_norm, as the norm is known only when all gradients are",
-           "clip_norm=" + std::to_string(options_.clip_norm));
     return std::make_unique<RuleUpdates<Rule>>(table, rule_, options_, lr, t);
   }
 

@@ -1,5 +1,6 @@
 // Optimizer steps over many tensors at once: for each what tensor_update.h says, the gradients clipped by norm before
-// where that is wanted: factor = min(1, clip_norm / norm), the norm over all tensors or over this one.
+// where that is wanted: factor = min(1, clip_norm / norm), the norm over all tensors or over this one. Where a gradient
+// that isn't finite is to be skipped, nothing is written then.
 //
 // Elements, not tensors, are shared out among the threads: one large tensor and a thousand small ones take the same
 // time.
@@ -11,7 +12,8 @@
 
 namespace fnn::cpu {
 
-// lr and t are read when the kernel runs, so that a recorded step can be replayed with new ones.
+// lr and t are read when the kernel runs, so that a recorded step can be replayed with new ones. found_inf, which may
+// be null: the step is skipped where it isn't 0; it becomes 1 where a gradient is found that isn't finite.
 template <class Rule>
 struct OptimizerStep : Kernel {
   TensorList list;
@@ -19,13 +21,11 @@ struct OptimizerStep : Kernel {
   StepOptions options;
   const double* lr;
   const std::int64_t* t;
+  float* found_inf;
   OptimizerStep(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
-                const std::int64_t* t)
-      : list(list), rule(rule), options(options), lr(lr), t(t) {}
-  Scratch scratch(int threads) const {
-    const bool norms = options.clip_norm > 0.f;
-    return {norms ? static_cast<std::size_t>(threads * list.tensor_count) * sizeof(double) : 0, 0};
-  }
+                const std::int64_t* t, float* found_inf = nullptr)
+      : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf) {}
+  Scratch scratch(int threads) const;
   std::int64_t work() const { return (3 + Rule::kSlots) * list.element_count; }
   void operator()(const Worker& worker) const;
 };

@@ -47,6 +47,7 @@ struct StepOptions {
   double weight_decay = 0.0;
   float scale = 1.f, clip_norm = 0.f, clip_value = 0.f;  // scale: negative to maximise; clip: 0 for none
   bool decoupled = false, clip_norm_per_tensor = false;
+  bool skip_nonfinite = false;  // look for gradients that aren't finite, before anything is written
 };
 
 // What happens to the gradient of one tensor before the rule sees it.

@@ -124,9 +124,9 @@ class Optimizer:
         Returns:
             (updates, step): the n-th of `parameters` is updated by what gets (updates, n), after `updates.prepare()`;
             `step` updates all other parameters, None if there are none. None instead of both where an update needs
-            every gradient before: with clipping by norm.
+            every gradient before, as with clipping by norm.
         """
-        if self.clipnorm is not None or self.global_clipnorm is not None:
+        if not self._make_rule().elementwise:
             return None
         places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
         chosen = [places.pop(id(parameter)) for parameter in parameters]
@@ -144,9 +144,10 @@ class Optimizer:
             l2=np.array([2 * getattr(parameter.regularizer, "l2", 0.0) for parameter in chosen], np.float32),
             decay=np.array([self._decays(parameter.name) for parameter in chosen], np.float32),
         )
-        make = getattr(_backend.kernels, self.rule)
-        rule = make(**self.common_options(), **self.rule_options())
-        return functools.partial(kernel, rule, table, self._lr, self._step)
+        return functools.partial(kernel, self._make_rule(), table, self._lr, self._step)
+
+    def _make_rule(self) -> Any:
+        return getattr(_backend.kernels, self.rule)(**self.common_options(), **self.rule_options())
 
     def common_options(self) -> dict[str, Any]:
         """The rule's arguments for decay and clipping."""

@@ -29,6 +29,8 @@ def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr
     decay, lr_scale = (np.ones(count) if value is None else value for value in (decay, lr_scale))
     params, states = list(params), [list(slot) for slot in states]
     for t, current in enumerate(grads, int(step[0])):
+        if common.get("skip_nonfinite") and not all(np.isfinite(g).all() for g in current):
+            continue
         for i, g in enumerate(_gradients(params, current, l1, l2, common)):
             p, rate, factor = params[i], lr[0] * lr_scale[i], common.get("weight_decay", 0.0) * decay[i]
             if common.get("decoupled"):
