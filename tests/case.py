@@ -79,6 +79,8 @@ def _optimizer_call(kernels: Any, rule: Any, arguments: Arguments) -> Callable[[
     grads = by_step[0] if len(by_step) == 1 else [grad.copy() for grad in by_step[0]]
     settings = {key: arguments[key] for key in _SETTINGS if key in arguments}
     table = kernels.TensorTable(arguments["params"], grads, arguments["states"], **settings)
+    if "adapts" in arguments:
+        table.set_adapts(arguments["adapts"])
 
     def run() -> None:
         for index, fresh in enumerate(by_step):

@@ -35,7 +35,8 @@ from training_makers import (
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
-RULES = ("sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule")
+RULES = ("sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule", "lamb_rule", "lars_rule")
+ELEMENTWISE_RULES = RULES[:5]
 ALPHA = {"leaky_relu": 0.3, "elu": 0.7}
 TRANSPOSES = [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]
 BLOCKED = [(257, 131, 300), (40, 530, 270), (300, 40, 1025)]  # m, n, k beyond one block of packing and of threads
@@ -73,7 +74,7 @@ DENSE = [
     *[dense_input_gradient(9, 18, 21, kind, ALPHA.get(kind, 0.0), in_place=True) for kind in ACTIVATIONS],
     dense_input_gradient(9, 18, 21, "relu"),
     *[dense_input_gradient(35, 65, 17, kind, dx=False) for kind in ("linear", "relu")],
-    *[dense_update(9, 31, 33, kind) for kind in RULES],
+    *[dense_update(9, 31, 33, kind) for kind in ELEMENTWISE_RULES],
     *[dense_update(*nio) for nio in [(1, 1, 1), (1, 300, 250), (40, 300, 250)]],
     *[dense_update(*nio) for nio in [(0, 5, 3), (3, 17, 1), (97, 33, 300), (300, 130, 17)]],
     *[dense_update(7, 40, 19, **kept) for kept in ({"bias": False}, {"weights": False})],
@@ -296,6 +297,11 @@ OPTIMIZERS = [
     *[optimizer("rmsprop_rule", momentum=0.7, centered=True, eps=0.1, lr_in_momentum=keras) for keras in (False, True)],
     optimizer("adagrad_rule", lr_decay=0.2, eps=1e-3),
     optimizer("adagrad_rule", eps=1e-2, eps_inside_sqrt=True, first=3),
+    *[optimizer(rule, weight_decay=0.1, tables=("decay", "adapts"), first=7) for rule in ("lamb_rule", "lars_rule")],
+    optimizer("lamb_rule", beta1=0.7, beta2=0.8, eps=0.1, weight_decay=0.3),
+    optimizer("lamb_rule", bias_correction=False, maximize=True),
+    *[optimizer("lars_rule", momentum=0.7, nesterov=True, lr_in_momentum=inside) for inside in (False, True)],
+    *[optimizer("lars_rule", momentum=m, trust_coefficient=0.5, eps=0.2, weight_decay=0.2) for m in (0.0, 0.5)],
     optimizer("lion_rule", beta1=0.7, beta2=0.8, weight_decay=0.1, decoupled=True),
     *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
     *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],

@@ -220,7 +220,7 @@ def test_softmax_and_losses_keep_nan(level, columns):
             assert np.isnan(loss[0]) and np.isnan(gradient[1, at]) and np.isfinite(gradient[[0, 2]]).all(), kernel
 
 
-@pytest.mark.parametrize("rule", ["sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule"])
+@pytest.mark.parametrize("rule", ["sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule", "lamb_rule"])
 def test_a_nan_gradient_spoils_only_its_own_weight(level, rule):
     kernels = _backend.load_level(level)
     param, grad = np.ones(35, np.float32), np.ones(35, np.float32)

@@ -40,6 +40,13 @@ def test_tables_refuse_settings_of_another_length_or_dtype(name):
         refused(call, rf"^TensorTable: {name} must be a float32 array of shape \(2,\), got ", (TypeError, ValueError))
 
 
+def test_tables_refuse_what_says_which_adapt():
+    table = KERNELS.TensorTable(**tensors())
+    for bad in (np.ones(3, np.float32), np.ones(2), [1.0, 1.0]):
+        message = r"^TensorTable.set_adapts: adapts must be a float32 array of shape \(2,\), got "
+        refused(lambda bad=bad: table.set_adapts(bad), message, (TypeError, ValueError))
+
+
 def test_tables_refuse_lists_that_do_not_match():
     for name in ("params", "grads"):
         arguments = tensors()
@@ -85,6 +92,13 @@ RULE_REFUSALS = [
     ("adagrad_rule", {"eps": -1.0}, "eps must be finite and at least 0"),
     ("lion_rule", {"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
     ("lion_rule", {"beta2": -0.5}, "beta2 must be at least 0 and below 1"),
+    ("lamb_rule", {"beta1": 1.0}, "beta1 must be at least 0 and below 1"),
+    ("lamb_rule", {"beta2": -0.5}, "beta2 must be at least 0 and below 1"),
+    ("lamb_rule", {"eps": -1.0}, "eps must be finite and at least 0"),
+    ("lars_rule", {"momentum": -1.0}, "momentum must be finite and at least 0"),
+    ("lars_rule", {"trust_coefficient": np.nan}, "trust_coefficient must be finite and at least 0"),
+    ("lars_rule", {"eps": -1.0}, "eps must be finite and at least 0"),
+    ("lars_rule", {"momentum": 0.0, "nesterov": True}, "momentum must be above 0 with nesterov"),
     ("rmsprop_rule", {"alpha": 1.0}, "alpha must be at least 0 and below 1"),
     ("rmsprop_rule", {"eps": np.inf}, "eps must be finite and at least 0"),
     ("rmsprop_rule", {"momentum": -1.0}, "momentum must be finite and at least 0"),
@@ -103,6 +117,9 @@ SLOTS = [
     ("adam_rule", {"amsgrad": True}, 3),
     ("adagrad_rule", {}, 1),
     ("lion_rule", {}, 1),
+    ("lamb_rule", {}, 2),
+    ("lars_rule", {}, 1),
+    ("lars_rule", {"momentum": 0.0}, 0),
     ("rmsprop_rule", {"centered": True}, 2),
     ("rmsprop_rule", {"centered": True, "momentum": 0.5}, 3),
 ]

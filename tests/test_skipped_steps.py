@@ -6,7 +6,7 @@ from spoilt import refused
 
 from fastnn import _backend
 
-RULES = ["sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule"]
+RULES = ["sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule", "lamb_rule", "lars_rule"]
 SIZES = [3, 0, 16, 5003, 1, 300]
 OPTIONS = [{}, {"clip_norm": 1.0}, {"clip_norm": 1.0, "clip_norm_per_tensor": True}, {"clip_value": 0.5}]
 

@@ -67,6 +67,8 @@ SLOTS = {
     "sgd_rule": lambda options: int(options.get("momentum", 0) > 0),
     "adam_rule": lambda options: 3 if options.get("amsgrad") else 2,
     "adagrad_rule": lambda options: 1,
+    "lamb_rule": lambda options: 2,
+    "lars_rule": lambda options: int(options.get("momentum", 0.9) > 0),
     "lion_rule": lambda options: 1,
     "rmsprop_rule": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
 }
@@ -78,7 +80,7 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), spoilt
 
     Args:
         spoilt: the steps, from 0, that have an infinity or NaN in a gradient.
-        tables: which of l1, l2, decay and lr_scale vary from tensor to tensor.
+        tables: which of l1, l2, decay, lr_scale and adapts vary from tensor to tensor.
     """
 
     def make(rng):
@@ -92,6 +94,8 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), spoilt
         if first > 1:
             states = [[np.asarray(1 + rng.random(shape), np.float32) for shape in shapes] for _ in range(count)]
         settings = {name: rng.random(len(shapes), np.float32) for name in tables}
+        if "adapts" in tables:
+            settings["adapts"] = (settings["adapts"] > 0.5).astype(np.float32)
         step = np.array([first], np.int64)
         return {"params": params, "grads": grads, "states": states, "lr": np.array([lr]), "step": step, **settings}
 

@@ -64,6 +64,7 @@ void bind_optimizer(py::module_& module) {
                   arg("l2") = py::none(), arg("decay") = py::none(), arg("lr_scale") = py::none(),
                   arg("borrowed") = false)
       .def("matches", &TensorTable::matches, arg("params"), arg("grads"), arg("states"))
+      .def("set_adapts", &TensorTable::set_adapts, arg("adapts"))
       .def("move_grads", &TensorTable::move_grads, arg("grads"));
   py::class_<TensorUpdates>(module, "TensorUpdates", py::module_local())
       .def("prepare", &TensorUpdates::prepare)

@@ -120,6 +120,29 @@ RulePointer lion(const Common& common, double beta1, double beta2) {
   return elementwise(LionRule{beta1, beta2}, common);
 }
 
+RulePointer lamb(const Common& common, double beta1, double beta2, double eps, bool bias_correction) {
+  check_fraction(common.function, "beta1", beta1);
+  check_fraction(common.function, "beta2", beta2);
+  check_size(common.function, "eps", eps);
+  const LambRule rule{beta1, beta2, eps, bias_correction};
+  return std::make_unique<LayerwiseRule<LambRule>>(rule, checked_options(common));
+}
+
+RulePointer lars(const Common& common, double momentum, double trust_coefficient, double eps, bool nesterov,
+                 bool lr_in_momentum) {
+  check_size(common.function, "momentum", momentum);
+  check_size(common.function, "trust_coefficient", trust_coefficient);
+  check_size(common.function, "eps", eps);
+  const cpu::StepOptions options = checked_options(common);
+  if (momentum == 0.0) {
+    if (nesterov) fail(common.function, "momentum", "above 0 with nesterov", "0");
+    const LarsRule<false> rule{momentum, trust_coefficient, eps, nesterov, lr_in_momentum};
+    return std::make_unique<LayerwiseRule<LarsRule<false>>>(rule, options);
+  }
+  const LarsRule<true> rule{momentum, trust_coefficient, eps, nesterov, lr_in_momentum};
+  return std::make_unique<LayerwiseRule<LarsRule<true>>>(rule, options);
+}
+
 }  // namespace
 
 void bind_rules(py::module_& module) {
@@ -132,6 +155,10 @@ void bind_rules(py::module_& module) {
               arg("centered") = false, arg("eps_inside_sqrt") = false, arg("lr_in_momentum") = false);
   define_rule(module, "adagrad_rule", &adagrad, arg("lr_decay") = 0.0, arg("eps") = 1e-10,
               arg("eps_inside_sqrt") = false);
+  define_rule(module, "lamb_rule", &lamb, arg("beta1") = 0.9, arg("beta2") = 0.999, arg("eps") = 1e-6,
+              arg("bias_correction") = true);
+  define_rule(module, "lars_rule", &lars, arg("momentum") = 0.9, arg("trust_coefficient") = 0.001, arg("eps") = 0.0,
+              arg("nesterov") = false, arg("lr_in_momentum") = false);
   define_rule(module, "lion_rule", &lion, arg("beta1") = 0.9, arg("beta2") = 0.99);
 }
 

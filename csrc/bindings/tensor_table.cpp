@@ -202,6 +202,12 @@ std::uintptr_t TensorTable::bytes(const cpu::OptimizerTensor& tensor, int list) 
   return static_cast<std::uintptr_t>(tensor.count) * (format == cpu::Format::float32 ? 4 : 2);
 }
 
+void TensorTable::set_adapts(py::handle adapts) {
+  Border border("TensorTable.set_adapts");
+  const float* values = border.in<float>("adapts", adapts, {static_cast<std::int64_t>(tensors_.size())}).ptr();
+  for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].adapts = values[i] != 0.f;
+}
+
 // No array that is written may overlap another one, of whatever tensor.
 void TensorTable::find_written() {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {

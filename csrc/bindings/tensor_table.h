@@ -31,6 +31,9 @@ class TensorTable {
   // From now on the gradients lie at these addresses.
   void move_grads(py::handle grads);
 
+  // Which tensors take the ratio of a rule with one for each tensor: float32[n], not 0.
+  void set_adapts(py::handle adapts);
+
   int slots() const { return slots_; }
   bool borrowed() const { return borrowed_; }
   cpu::TensorList list() const {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bindings/tensor_updates.h"
+#include "cpu/layerwise.h"
 
 namespace fnn::bindings {
 
@@ -24,9 +25,11 @@ class UpdateRule {
   // A step over all tensors of the table, whose gradients count grad_scale times. A tape that records keeps reading
   // lr, t and found_inf where they lie.
   virtual void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const = 0;
-  // Updates of the table's tensors one by one.
-  virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
-                                                 const std::int64_t* t) const = 0;
+  // Updates of the table's tensors one by one; for rules that are elementwise.
+  virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& /*table*/, const double* /*lr*/,
+                                                 const std::int64_t* /*t*/) const {
+    return nullptr;
+  }
 };
 
 inline void check_slots(const char* function, const UpdateRule& rule, const TensorTable& table) {
@@ -57,6 +60,25 @@ class ElementwiseRule : public UpdateRule {
   std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                          const std::int64_t* t) const override {
     return std::make_unique<RuleUpdates<Rule>>(table, rule_, options_, lr, t);
+  }
+
+ private:
+  Rule rule_;
+  cpu::StepOptions options_;
+};
+
+// A rule with a ratio for each tensor.
+template <class Rule>
+class LayerwiseRule : public UpdateRule {
+ public:
+  LayerwiseRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
+  int slots() const override { return Rule::kSlots; }
+  bool elementwise() const override { return false; }
+  void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
+    cpu::StepOptions options = options_;
+    options.scale *= static_cast<float>(grad_scale);
+    launch_step(table,
+                cpu::LayerwiseStep<Rule>(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
   }
 
  private:

@@ -41,6 +41,7 @@ struct OptimizerTensor {
   std::int64_t begin, count;  // begin: elements of the tensors before
   float l1, l2, decay, lr_scale;
   float* update = nullptr;
+  bool adapts = true;  // whether a rule with a ratio for each tensor takes this one's (layerwise.h)
 };
 
 struct StepOptions {

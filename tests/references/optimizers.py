@@ -22,23 +22,30 @@ def _gradients(params, grads, l1, l2, common):
     return [np.clip(g, -limit, limit) if limit > 0 else g for g in result]
 
 
-def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr_scale=None, **common):
-    """Calls rule(p, g, slots, lr, t) -> p for each tensor in each step, after weight decay; slots change in place."""
+def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr_scale=None, adapts=None,
+         decays_direction=None, **common):  # fmt: skip
+    """Calls rule(p, g, slots, lr, t) -> p for each tensor in each step, after weight decay; slots change in place.
+
+    Args:
+        decays_direction: not None for rules that go by tensor, rule(p, g, slots, lr, t, decay, adapt) -> p; whether
+            weight decay that isn't decoupled is left to the rule.
+    """
     count = len(params)
     l1, l2 = (np.zeros(count) if value is None else value for value in (l1, l2))
-    decay, lr_scale = (np.ones(count) if value is None else value for value in (decay, lr_scale))
+    decay, lr_scale, adapts = (np.ones(count) if value is None else value for value in (decay, lr_scale, adapts))
     params, states = list(params), [list(slot) for slot in states]
     for t, current in enumerate(grads, int(step[0])):
         if common.get("skip_nonfinite") and not all(np.isfinite(g).all() for g in current):
             continue
         for i, g in enumerate(_gradients(params, current, l1, l2, common)):
             p, rate, factor = params[i], lr[0] * lr_scale[i], common.get("weight_decay", 0.0) * decay[i]
+            more = () if decays_direction is None else (factor if not common.get("decoupled") else 0.0, adapts[i])
             if common.get("decoupled"):
                 p = p * (1 - rate * factor)
-            else:
+            elif not decays_direction:
                 g = g + factor * p
             slots = [slot[i] for slot in states]
-            params[i] = np.asarray(rule(p, g, slots, rate, t))
+            params[i] = np.asarray(rule(p, g, slots, rate, t, *more))
             for slot, value in zip(states, slots):
                 slot[i] = np.asarray(value)
     return {"params": params, "states": states}
@@ -104,3 +111,32 @@ def lion_rule(params, grads, states, lr, step, beta1=0.9, beta2=0.99, **rest):
         return p - rate * direction
 
     return _run(rule, params, grads, states, lr, step, **rest)
+
+
+def _ratio(adapt, p, direction, coefficient=1.0, eps=0.0):
+    norms = np.sqrt((p**2).sum()), np.sqrt((direction**2).sum())
+    return coefficient * norms[0] / (norms[1] + eps) if adapt and norms[0] > 0 and norms[1] > 0 else 1.0
+
+
+def lamb_rule(params, grads, states, lr, step, beta1=0.9, beta2=0.999, eps=1e-6, bias_correction=True, **rest):
+    def rule(p, g, slots, rate, t, decay, adapt):
+        m = slots[0] = beta1 * slots[0] + (1 - beta1) * g
+        v = slots[1] = beta2 * slots[1] + (1 - beta2) * g**2
+        correction1, correction2 = (1 - beta1**t, 1 - beta2**t) if bias_correction else (1.0, 1.0)
+        direction = m / correction1 / (np.sqrt(v / correction2) + eps) + decay * p
+        return p - rate * _ratio(adapt, p, direction) * direction
+
+    return _run(rule, params, grads, states, lr, step, decays_direction=True, **rest)
+
+
+def lars_rule(params, grads, states, lr, step, momentum=0.9, trust_coefficient=0.001, eps=0.0, nesterov=False,
+              lr_in_momentum=False, **rest):  # fmt: skip
+    def rule(p, g, slots, rate, t, decay, adapt):
+        g = _ratio(adapt, p, g, trust_coefficient, eps) * g
+        scaled = rate * g if lr_in_momentum else g
+        if momentum:
+            slots[0] = momentum * slots[0] + scaled
+            scaled = scaled + momentum * slots[0] if nesterov else slots[0]
+        return p - scaled if lr_in_momentum else p - rate * scaled
+
+    return _run(rule, params, grads, states, lr, step, decays_direction=False, **rest)
