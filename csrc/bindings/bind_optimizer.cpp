@@ -60,9 +60,9 @@ void bind_optimizer(py::module_& module) {
            arg("lr_scale") = py::none())
       .def_static("of_arrays", &TensorTable::of_arrays, arg("params"), arg("grads"), arg("states"), arg("tensor_type"))
       .def_static("of_addresses", &TensorTable::of_addresses, arg("params"), arg("grads"), arg("states"), arg("counts"),
-                  arg("dtypes") = py::dict(), arg("masters") = py::none(), arg("l1") = py::none(),
-                  arg("l2") = py::none(), arg("decay") = py::none(), arg("lr_scale") = py::none(),
-                  arg("borrowed") = false)
+                  arg("dtypes") = py::dict(), arg("scales") = py::list(), arg("masters") = py::none(),
+                  arg("seed") = py::none(), arg("l1") = py::none(), arg("l2") = py::none(), arg("decay") = py::none(),
+                  arg("lr_scale") = py::none(), arg("borrowed") = false)
       .def("matches", &TensorTable::matches, arg("params"), arg("grads"), arg("states"))
       .def("set_adapts", &TensorTable::set_adapts, arg("adapts"))
       .def("move_grads", &TensorTable::move_grads, arg("grads"));

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "bindings/ordinary_arrays.h"
+#include "bindings/table_formats.h"
 
 namespace fnn::bindings {
 namespace {
@@ -11,8 +12,13 @@ namespace {
 constexpr const char* kTable = "TensorTable";
 constexpr const char* kOfAddresses = "TensorTable.of_addresses";
 
+// Numbers of the lists.
+constexpr int kStates = 2, kScales = kStates + cpu::kMaxSlots, kMasters = kScales + cpu::kMaxSlots;
+
 std::string entry_name(int list, std::int64_t index) {
   const std::string at = "[" + std::to_string(index) + "]";
+  if (list == kMasters) return "masters" + at;
+  if (list >= kScales) return "scales[" + std::to_string(list - kScales) + "]" + at;
   if (list < 2) return (list == 0 ? "params" : "grads") + at;
   return "states[" + std::to_string(list - 2) + "]" + at;
 }
@@ -39,28 +45,6 @@ const std::int64_t* numbers(Border& border, const char* name, py::handle array, 
   return border.in<std::int64_t>(name, array, {count}).ptr();
 }
 
-cpu::Format format_of(py::handle name) {
-  const std::string given = py::str(name).cast<std::string>();
-  if (given == "float32") return cpu::Format::float32;
-  if (given == "bfloat16") return cpu::Format::bfloat16;
-  if (given == "float16") return cpu::Format::float16;
-  fail(kOfAddresses, "dtypes", "of float32, bfloat16 and float16", given);
-}
-
-cpu::Formats formats_of(const py::dict& dtypes, int slots) {
-  cpu::Formats formats;
-  if (dtypes.contains("params")) formats.param = format_of(dtypes["params"]);
-  if (dtypes.contains("grads")) formats.grad = format_of(dtypes["grads"]);
-  if (!dtypes.contains("states")) return formats;
-  const auto states = dtypes["states"].cast<py::sequence>();
-  if (static_cast<int>(states.size()) != slots) {
-    fail(kOfAddresses, "dtypes", "with as many states as there are lists, " + std::to_string(slots),
-         std::to_string(states.size()));
-  }
-  for (int k = 0; k < slots; ++k) formats.slots[k] = format_of(states[static_cast<std::size_t>(k)]);
-  return formats;
-}
-
 template <class T>
 T* pointer_to(std::int64_t address) {
   return reinterpret_cast<T*>(static_cast<std::uintptr_t>(address));
@@ -84,12 +68,12 @@ TensorTable::TensorTable(const py::list& params, const py::list& grads, const py
 }
 
 std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::handle grads, const py::list& states,
-                                                       py::handle counts, const py::dict& dtypes, py::handle masters,
+                                                       py::handle counts, const py::dict& dtypes,
+                                                       const py::list& scales, py::handle masters, py::handle seed,
                                                        py::handle l1, py::handle l2, py::handle decay,
                                                        py::handle lr_scale, bool borrowed) {
-  if (!masters.is_none()) fail(kOfAddresses, "masters", "None, since params are float32", "an array");
   std::unique_ptr<TensorTable> table(new TensorTable(checked_slots(kOfAddresses, states.size())));
-  table->formats_ = formats_of(dtypes, table->slots_);
+  table->formats_ = table_formats(dtypes, table->slots_, !masters.is_none(), seed);
   table->borrowed_ = borrowed;
   Border border(kOfAddresses);
   const auto sizes = border.in<std::int64_t>("counts", counts, {kAny});
@@ -112,10 +96,35 @@ std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::ha
     table->elements_ += tensor.count;
     table->tensors_.push_back(tensor);
   }
+  table->take_scales(scales);
+  table->take_masters(masters);
   table->find_written();
   table->check_grads();
   table->copy_settings(l1, l2, decay, lr_scale);
   return table;
+}
+
+void TensorTable::take_scales(const py::list& scales) {
+  Border border(kOfAddresses);
+  for (int k = 0; k < slots_; ++k) {
+    const auto at = static_cast<std::size_t>(k);
+    const py::object given = at < scales.size() ? py::object(scales[at]) : py::none();
+    const std::string name = "scales[" + std::to_string(k) + "]";
+    if (is_8_bit(formats_.slots[k]) == given.is_none())
+      border.fail(name.c_str(),
+                  given.is_none() ? "an array, as the state has 8 bits" : "None, as the state has more than 8 bits",
+                  given.is_none() ? "None" : "an array");
+    if (given.is_none()) continue;
+    const std::int64_t* address = numbers(border, name.c_str(), given, static_cast<std::int64_t>(tensors_.size()));
+    for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].scales[k] = pointer_to<float>(address[i]);
+  }
+}
+
+void TensorTable::take_masters(py::handle masters) {
+  if (masters.is_none()) return;
+  Border border(kOfAddresses);
+  const std::int64_t* address = numbers(border, "masters", masters, static_cast<std::int64_t>(tensors_.size()));
+  for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].master = pointer_to<void>(address[i]);
 }
 
 std::unique_ptr<TensorTable> TensorTable::of_arrays(py::handle params, py::handle grads, const py::list& states,
@@ -196,12 +205,6 @@ void TensorTable::copy_settings(py::handle l1, py::handle l2, py::handle decay, 
   copy("lr_scale", lr_scale, &cpu::OptimizerTensor::lr_scale);
 }
 
-// Of the array that a tensor has in one of the lists.
-std::uintptr_t TensorTable::bytes(const cpu::OptimizerTensor& tensor, int list) const {
-  const cpu::Format format = list == 0 ? formats_.param : list == 1 ? formats_.grad : formats_.slots[list - 2];
-  return static_cast<std::uintptr_t>(tensor.count) * (format == cpu::Format::float32 ? 4 : 2);
-}
-
 void TensorTable::set_adapts(py::handle adapts) {
   Border border("TensorTable.set_adapts");
   const float* values = border.in<float>("adapts", adapts, {static_cast<std::int64_t>(tensors_.size())}).ptr();
@@ -210,26 +213,34 @@ void TensorTable::set_adapts(py::handle adapts) {
 
 // No array that is written may overlap another one, of whatever tensor.
 void TensorTable::find_written() {
+  const bool halves = formats_.master == cpu::Master::remainder;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const cpu::OptimizerTensor& tensor = tensors_[i];
     if (tensor.count == 0) continue;
-    const auto remember = [&](const float* data, int list) {
-      const auto begin = reinterpret_cast<std::uintptr_t>(data);
-      written_.push_back({begin, begin + bytes(tensor, list), static_cast<std::int64_t>(i), list});
-    };
-    remember(tensor.param, 0);
-    for (int k = 0; k < slots_; ++k) remember(tensor.slots[k], 2 + k);
+    remember(i, 0, tensor.param, stored_bytes(formats_.param, tensor.count));
+    if (tensor.master != nullptr)
+      remember(i, kMasters, tensor.master, static_cast<std::uintptr_t>(tensor.count) * (halves ? 2 : 4));
+    for (int k = 0; k < slots_; ++k) {
+      remember(i, kStates + k, tensor.slots[k], stored_bytes(formats_.slots[k], tensor.count));
+      if (tensor.scales[k] != nullptr)
+        remember(i, kScales + k, tensor.scales[k], stored_bytes(cpu::Format::float32, scale_count(tensor.count)));
+    }
   }
   std::sort(written_.begin(), written_.end(), [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
   for (std::size_t i = 1; i < written_.size(); ++i)
     if (written_[i - 1].end > written_[i].begin) refuse_overlap(written_[i], written_[i - 1]);
 }
 
+void TensorTable::remember(std::size_t tensor, int list, const void* data, std::uintptr_t bytes) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(data);
+  written_.push_back({begin, begin + bytes, static_cast<std::int64_t>(tensor), list});
+}
+
 // Nor may a gradient, which a search of the sorted ones tells in a fraction of the time that sorting takes.
 void TensorTable::check_grads() const {
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const auto begin = reinterpret_cast<std::uintptr_t>(tensors_[i].grad);
-    const auto end = begin + bytes(tensors_[i], 1);
+    const auto end = begin + stored_bytes(formats_.grad, tensors_[i].count);
     if (begin == end) continue;
     const auto after = std::lower_bound(written_.begin(), written_.end(), end,
                                         [](const Extent& extent, std::uintptr_t at) { return extent.begin < at; });

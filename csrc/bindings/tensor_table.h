@@ -20,12 +20,13 @@ class TensorTable {
   static std::unique_ptr<TensorTable> of_arrays(py::handle params, py::handle grads, const py::list& states,
                                                 py::handle tensor_type);
   // Of memory that the caller keeps alive and has checked: addresses, int64[n] each, of `counts` elements that lie in
-  // the same order in a parameter, its gradient and its states. `dtypes`: {"params": name, "grads": name, "states": a
-  // name for each slot}, float32 where nothing is said. `borrowed`: steps run on borrowed threads.
+  // the same order in a parameter, its gradient, its states and its master. `scales`: for each slot addresses of
+  // float32 arrays with a scale for every 256 elements, or None where it isn't of 8 bits. `dtypes`, `seed`: see
+  // table_formats.h. `borrowed`: steps run on borrowed threads.
   static std::unique_ptr<TensorTable> of_addresses(py::handle params, py::handle grads, const py::list& states,
-                                                   py::handle counts, const py::dict& dtypes, py::handle masters,
-                                                   py::handle l1, py::handle l2, py::handle decay, py::handle lr_scale,
-                                                   bool borrowed);
+                                                   py::handle counts, const py::dict& dtypes, const py::list& scales,
+                                                   py::handle masters, py::handle seed, py::handle l1, py::handle l2,
+                                                   py::handle decay, py::handle lr_scale, bool borrowed);
   // Whether the tensors lie at these addresses.
   bool matches(py::handle params, py::handle grads, const py::list& states) const;
   // From now on the gradients lie at these addresses.
@@ -41,7 +42,8 @@ class TensorTable {
   }
 
  private:
-  // Memory of one array: `list` is 0 for the parameters, 1 for the gradients, 2 and more for the states.
+  // Memory of one array: `list` is 0 for the parameters, 1 for the gradients, then come the states, their scales and
+  // the masters.
   struct Extent {
     std::uintptr_t begin, end;
     std::int64_t index;
@@ -51,7 +53,9 @@ class TensorTable {
   explicit TensorTable(int slots) : slots_(slots) {}
   void add(const py::list& params, const py::list& grads, const py::list& states, std::size_t i);
   void copy_settings(py::handle l1, py::handle l2, py::handle decay, py::handle lr_scale);
-  std::uintptr_t bytes(const cpu::OptimizerTensor& tensor, int list) const;
+  void take_scales(const py::list& scales);
+  void take_masters(py::handle masters);
+  void remember(std::size_t tensor, int list, const void* data, std::uintptr_t bytes);
   void find_written();
   void check_grads() const;
   [[noreturn]] static void refuse_overlap(const Extent& one, const Extent& other);

@@ -1,9 +1,9 @@
-// Integers of 8 and 16 bits in memory, as vectors of 32-bit ones, and the 16-bit floats among them as vectors of
-// floats.
+// Integers of 8 and 16 bits in memory as vectors of 32-bit ones, the 16-bit floats among them, and tables of 8 entries.
 #pragma once
 #include <cstdint>
 
-#include "cpu/simd.h"
+#include "cpu/lanes.h"
+#include "math/dynamic8.h"
 #include "math/rounding.h"
 
 namespace fnn::cpu {
@@ -15,50 +15,100 @@ struct NarrowVec {
     Native v;
   };
 };
+template <class Narrow>
+FNN_INLINE typename NarrowVec<Narrow>::Native load_native(const Narrow* p) {
+  return reinterpret_cast<const typename NarrowVec<Narrow>::Unaligned*>(p)->v;
+}
+template <class Narrow>
+FNN_INLINE void store_native(Narrow* p, typename NarrowVec<Narrow>::Native x) {
+  reinterpret_cast<typename NarrowVec<Narrow>::Unaligned*>(p)->v = x;
+}
 
 // kLanes integers, zero- or sign-extended as their type says; of a vector the low bits are stored.
 template <class Narrow>
 FNN_INLINE VecInt load_narrow(const Narrow* p) {
-  return {__builtin_convertvector(reinterpret_cast<const typename NarrowVec<Narrow>::Unaligned*>(p)->v, NativeI32)};
+  return {__builtin_convertvector(load_native(p), NativeI32)};
 }
 template <class Narrow>
 FNN_INLINE void store_narrow(Narrow* p, VecInt x) {
-  using Native = typename NarrowVec<Narrow>::Native;
-  reinterpret_cast<typename NarrowVec<Narrow>::Unaligned*>(p)->v = __builtin_convertvector(x.v, Native);
+  store_native(p, __builtin_convertvector(x.v, typename NarrowVec<Narrow>::Native));
 }
 
-// A 16-bit float: its conversions for a vector in memory and for one number.
+// The first few lanes: by way of a whole vector, as there is one of these for each array.
+template <class Narrow>
+struct PartialNarrow {
+  Narrow lanes[kLanes] = {};
+  PartialNarrow() = default;
+  PartialNarrow(const Narrow* from, std::int64_t count) {
+    for (std::int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  }
+  void copy(Narrow* to, std::int64_t count) const {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = lanes[i];
+  }
+};
+
 struct BFloat16 {
   static FNN_INLINE Vec load(const std::uint16_t* p) { return bfloat16_to_float(load_narrow(p)); }
   static FNN_INLINE void store(std::uint16_t* p, Vec x) { store_narrow(p, float_to_bfloat16(x)); }
-  static float load_one(std::uint16_t bits) { return bfloat16_to_float(std::int32_t{bits}); }
-  static std::uint16_t store_one(float x) { return static_cast<std::uint16_t>(float_to_bfloat16(x)); }
+  static FNN_INLINE void store(std::uint16_t* p, Vec x, VecInt random) {
+    store_narrow(p, float_to_bfloat16(x, random));
+  }
 };
 
 struct Float16 {
+  static FNN_INLINE Vec load(const std::uint16_t* p) {
 #if defined(__AVX512F__)
-  static FNN_INLINE Vec load(const std::uint16_t* p) {
-    const auto half = reinterpret_cast<const NarrowVec<std::uint16_t>::Unaligned*>(p)->v;
-    return (NativeF32)_mm512_maskz_cvtph_ps(0xffff, (__m256i)half);
-  }
-  static FNN_INLINE void store(std::uint16_t* p, Vec x) {
-    const __m256i half = _mm512_maskz_cvtps_ph(0xffff, (__m512)x.v, _MM_FROUND_TO_NEAREST_INT);
-    reinterpret_cast<NarrowVec<std::uint16_t>::Unaligned*>(p)->v = (NarrowVec<std::uint16_t>::Native)half;
-  }
-#elif defined(__F16C__) && defined(__AVX2__)
-  static FNN_INLINE Vec load(const std::uint16_t* p) {
-    return (NativeF32)_mm256_cvtph_ps((__m128i) reinterpret_cast<const NarrowVec<std::uint16_t>::Unaligned*>(p)->v);
-  }
-  static FNN_INLINE void store(std::uint16_t* p, Vec x) {
-    const __m128i half = _mm256_cvtps_ph((__m256)x.v, _MM_FROUND_TO_NEAREST_INT);
-    reinterpret_cast<NarrowVec<std::uint16_t>::Unaligned*>(p)->v = (NarrowVec<std::uint16_t>::Native)half;
-  }
+    return (NativeF32)_mm512_maskz_cvtph_ps(0xffff, (__m256i)load_native(p));
+#elif defined(__AVX2__) && defined(__F16C__)
+    return (NativeF32)_mm256_cvtph_ps((__m128i)load_native(p));
 #else
-  static FNN_INLINE Vec load(const std::uint16_t* p) { return float16_to_float(load_narrow(p)); }
-  static FNN_INLINE void store(std::uint16_t* p, Vec x) { store_narrow(p, float_to_float16(x)); }
+    return float16_to_float(load_narrow(p));
 #endif
-  static float load_one(std::uint16_t bits) { return float16_to_float(std::int32_t{bits}); }
-  static std::uint16_t store_one(float x) { return static_cast<std::uint16_t>(float_to_float16(x)); }
+  }
+  static FNN_INLINE void store(std::uint16_t* p, Vec x) {
+#if defined(__AVX512F__)
+    using Native = NarrowVec<std::uint16_t>::Native;
+    store_native(p, (Native)_mm512_maskz_cvtps_ph(0xffff, (__m512)x.v, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__) && defined(__F16C__)
+    using Native = NarrowVec<std::uint16_t>::Native;
+    store_native(p, (Native)_mm256_cvtps_ph((__m256)x.v, _MM_FROUND_TO_NEAREST_INT));
+#else
+    store_narrow(p, float_to_float16(x));
+#endif
+  }
+  static FNN_INLINE void store(std::uint16_t* p, Vec x, VecInt random) { store_narrow(p, float_to_float16(x, random)); }
+};
+
+// Eight numbers looked up by the low three bits of each lane: one permutation with AVX2 and AVX-512.
+class VecTable8 {
+ public:
+  FNN_INLINE explicit VecTable8(const Table8& table) {
+    for (int i = 0; i < kEntries; ++i) entries_[i] = table.entry[i & 7];
+  }
+  FNN_INLINE friend VecTable8 operator*(VecTable8 table, float scale) {
+    table.entries_ *= scale;
+    return table;
+  }
+  FNN_INLINE friend Vec lookup(const VecTable8& table, VecInt index) {
+#if defined(__clang__)
+    NativeF32 found;
+    for (int i = 0; i < kLanes; ++i) found[i] = table.entries_[index.v[i] & 7];
+    return found;
+#elif defined(__AVX2__)
+    return __builtin_shuffle(table.entries_, index.v);
+#else
+    union {
+      Native both;
+      NativeF32 half[2];
+    } parts = {table.entries_};
+    return __builtin_shuffle(parts.half[0], parts.half[1], index.v);
+#endif
+  }
+
+ private:
+  static constexpr int kEntries = kLanes < 8 ? 8 : kLanes;
+  using Native = float __attribute__((vector_size(kEntries * 4)));
+  Native entries_;
 };
 
 }  // namespace fnn::cpu

@@ -38,6 +38,7 @@ FNN_INLINE VecInt operator>>(VecInt a, int bits) { return {a.v >> bits}; }
 FNN_INLINE VecInt operator&(VecInt a, std::int32_t b) { return {a.v & b}; }
 FNN_INLINE VecInt operator&(VecInt a, VecInt b) { return {a.v & b.v}; }
 FNN_INLINE VecInt operator|(VecInt a, VecInt b) { return {a.v | b.v}; }
+FNN_INLINE VecInt operator==(VecInt a, std::int32_t b) { return {a.v == b}; }
 
 // kLanes floats. A struct, so that argument-dependent lookup finds its overloads from templates in math/.
 struct Vec {
@@ -60,9 +61,11 @@ FNN_INLINE VecInt operator==(Vec a, Vec b) { return {a.v == b.v}; }
 
 // ---- the primitives of math/numeric.h
 FNN_INLINE Vec select(VecInt mask, Vec a, Vec b) { return mask.v ? a.v : b.v; }
+FNN_INLINE VecInt select(VecInt mask, VecInt a, VecInt b) { return {mask.v ? a.v : b.v}; }
 FNN_INLINE VecInt as_int(Vec x) { return {(NativeI32)x.v}; }
 FNN_INLINE Vec as_float(VecInt bits) { return (NativeF32)bits.v; }
 FNN_INLINE Vec to_float(VecInt n) { return __builtin_convertvector(n.v, NativeF32); }
+FNN_INLINE VecInt truncated(Vec x) { return {__builtin_convertvector(x.v, NativeI32)}; }
 FNN_INLINE Vec abs(Vec x) { return (NativeF32)((NativeI32)x.v & 0x7fffffff); }
 FNN_INLINE Vec sqrt(Vec x) {
 #if defined(__AVX512F__)

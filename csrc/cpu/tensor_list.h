@@ -7,13 +7,21 @@
 
 namespace fnn::cpu {
 
-// Of integers as wide as a pointer, so that a kernel that holds them has no padding.
-enum class Format : std::int64_t { float32, bfloat16, float16 };
+// Of integers as wide as a pointer, so that a kernel that holds them has no padding. signed8, unsigned8: with a scale
+// for every 256 elements (math/dynamic8.h), states only.
+enum class Format : std::int64_t { float32, bfloat16, float16, signed8, unsigned8 };
+
+// How a param of 16 bits keeps what is too small for it: not at all; in a float32 of which it is the rounded copy; in
+// the lower 16 bits of a float32 whose upper half it is, rounded (bfloat16 only); or on average, by rounding up as
+// often as is right, at random.
+enum class Master : std::int64_t { none, copy, remainder, stochastic };
 
 // How the arrays of all tensors are stored: the pointers of an OptimizerTensor are only addresses where that isn't
 // float32. An `update` is stored as a param.
 struct Formats {
   Format param = Format::float32, grad = Format::float32, slots[kMaxSlots] = {};
+  Master master = Master::none;
+  std::uint64_t seed = 0;  // of the random rounding
 
   bool all_float32() const {
     bool same = param == Format::float32 && grad == Format::float32;
@@ -36,7 +44,7 @@ struct Access {
   static constexpr unsigned slots(int count) { return ((1u << count) - 1u) * kFirstSlot; }
 
   unsigned read, written;
-  std::int64_t step;  // number of the optimizer's step
+  std::int64_t step;  // number of the optimizer's step: rounding at random depends on it
 };
 
 // Elements that are worked on as float32 at a time; where threads meet within a tensor that isn't all float32.
@@ -46,7 +54,7 @@ inline constexpr std::int64_t kChunk = 256;
 class StagedChunk {
  public:
   StagedChunk(const TensorList& list, const OptimizerTensor& tensor, const Access& access)
-      : formats_(list.formats), tensor_(tensor), access_(access), view_(tensor) {}
+      : list_(list), tensor_(tensor), access_(access), view_(tensor) {}
 
   // Elements [begin, begin + count), count <= kChunk; they are the view's first ones.
   const OptimizerTensor& load(std::int64_t begin, std::int64_t count);
@@ -54,7 +62,9 @@ class StagedChunk {
   void store(std::int64_t begin, std::int64_t count) const;
 
  private:
-  const Formats& formats_;
+  void store_param(std::int64_t begin, std::int64_t count) const;
+
+  const TensorList& list_;
   const OptimizerTensor& tensor_;
   const Access access_;
   OptimizerTensor view_;

@@ -14,6 +14,7 @@ namespace fnn {
 
 // ---- primitives for one float
 FNN_HD FNN_INLINE float select(bool condition, float a, float b) { return condition ? a : b; }
+FNN_HD FNN_INLINE std::int32_t select(bool condition, std::int32_t a, std::int32_t b) { return condition ? a : b; }
 FNN_HD FNN_INLINE float sqrt(float x) { return ::sqrtf(x); }
 // a / b, within 2 ulp where that is faster; what is beyond a float's range, and NaN, as in a division.
 FNN_HD FNN_INLINE float quotient(float a, float b) { return a / b; }
@@ -29,6 +30,7 @@ FNN_HD FNN_INLINE float as_float(std::int32_t bits) {
   return x;
 }
 FNN_HD FNN_INLINE float to_float(std::int32_t n) { return static_cast<float>(n); }
+FNN_HD FNN_INLINE std::int32_t truncated(float x) { return static_cast<std::int32_t>(x); }  // within an int's range
 
 // ---- from the primitives; min and max return NaN when `x` is NaN
 template <class T>
