@@ -1,6 +1,7 @@
 // Integers of 8 and 16 bits in memory as vectors of 32-bit ones, the 16-bit floats among them, and tables of 8 entries.
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/lanes.h"
 #include "math/dynamic8.h"
@@ -24,10 +25,28 @@ FNN_INLINE void store_native(Narrow* p, typename NarrowVec<Narrow>::Native x) {
   reinterpret_cast<typename NarrowVec<Narrow>::Unaligned*>(p)->v = x;
 }
 
-// kLanes integers, zero- or sign-extended as their type says; of a vector the low bits are stored.
+// kLanes integers, zero- or sign-extended as their type says; of a vector the low bits are stored. By intrinsics where
+// GCC 12 would take lane by lane.
 template <class Narrow>
 FNN_INLINE VecInt load_narrow(const Narrow* p) {
+#if defined(__AVX512F__)
+  constexpr __mmask16 kAll = 0xffff;
+  if constexpr (sizeof(Narrow) == 1) return {(NativeI32)_mm512_maskz_cvtepu8_epi32(kAll, (__m128i)load_native(p))};
+  if constexpr (std::is_signed_v<Narrow>)
+    return {(NativeI32)_mm512_maskz_cvtepi16_epi32(kAll, (__m256i)load_native(p))};
+  else if constexpr (sizeof(Narrow) == 2)
+    return {(NativeI32)_mm512_maskz_cvtepu16_epi32(kAll, (__m256i)load_native(p))};
+#elif defined(__AVX2__)
+  const __m128i narrow = sizeof(Narrow) == 1 ? _mm_loadu_si64(p) : _mm_loadu_si128((const __m128i*)p);
+  if constexpr (sizeof(Narrow) == 1) return {(NativeI32)_mm256_cvtepu8_epi32(narrow)};
+  return {(NativeI32)(std::is_signed_v<Narrow> ? _mm256_cvtepi16_epi32(narrow) : _mm256_cvtepu16_epi32(narrow))};
+#elif defined(__SSE4_1__)
+  const __m128i narrow = sizeof(Narrow) == 1 ? _mm_loadu_si32(p) : _mm_loadu_si64(p);
+  if constexpr (sizeof(Narrow) == 1) return {(NativeI32)_mm_cvtepu8_epi32(narrow)};
+  return {(NativeI32)(std::is_signed_v<Narrow> ? _mm_cvtepi16_epi32(narrow) : _mm_cvtepu16_epi32(narrow))};
+#else
   return {__builtin_convertvector(load_native(p), NativeI32)};
+#endif
 }
 template <class Narrow>
 FNN_INLINE void store_narrow(Narrow* p, VecInt x) {
@@ -82,9 +101,7 @@ struct Float16 {
 // Eight numbers looked up by the low three bits of each lane: one permutation with AVX2 and AVX-512.
 class VecTable8 {
  public:
-  FNN_INLINE explicit VecTable8(const Table8& table) {
-    for (int i = 0; i < kEntries; ++i) entries_[i] = table.entry[i & 7];
-  }
+  FNN_INLINE explicit VecTable8(const Table8& table) : entries_(*reinterpret_cast<const Native*>(table.entry)) {}
   FNN_INLINE friend VecTable8 operator*(VecTable8 table, float scale) {
     table.entries_ *= scale;
     return table;
@@ -107,7 +124,7 @@ class VecTable8 {
 
  private:
   static constexpr int kEntries = kLanes < 8 ? 8 : kLanes;
-  using Native = float __attribute__((vector_size(kEntries * 4)));
+  using Native = float __attribute__((vector_size(kEntries * 4), may_alias));
   Native entries_;
 };
 
