@@ -41,7 +41,7 @@ struct OptimizerTensor {
   std::int64_t begin, count;  // begin: elements of the tensors before
   float l1, l2, decay, lr_scale;
   float* update = nullptr;
-  bool adapts = true;  // whether a rule with a ratio for each tensor takes this one's (layerwise.h)
+  bool adapts = true;             // whether a rule with a ratio for each tensor takes this one's (layerwise.h)
   float* scales[kMaxSlots] = {};  // of slots in 8 bits
   void* master = nullptr;         // the rest of a param in 16 bits: see tensor_list.h
 };
