@@ -12,6 +12,7 @@ import torch
 from fastnn import _backend
 from fastnn.torch import native
 from fastnn.torch.options import plain
+from fastnn.torch.storage import Formats
 from fastnn.torch.tensors import PreparedTensors
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ _PARAMS, _GRADS, _STATES = 0, 1, 2  # rows of the addresses
 class Plan:
     """Made for what an optimizer finds in one step, and used again as long as `holds`.
 
-    One kernel call updates the parameters of a group whose step counters agree. They disagree where some had no
-    gradient in some steps; and what is listed twice is updated twice, one after the other, as torch's loops do it.
+    One kernel call updates the parameters of a group whose step counters and formats agree. Counters disagree where
+    some had no gradient in some steps; and what is listed twice is updated twice, one after the other, as torch's loops
+    do it.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -84,6 +86,7 @@ class Part:
         columns: int64[n], which of the addresses.
         step: of the update to come, unless counters say so.
         repeated: whether these parameters have been updated in an earlier part of the same step.
+        formats: of the tensors.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Part:
         columns: np.ndarray,
         step: int,
         repeated: bool,
+        formats: Formats,
     ) -> None:
         self.group, self.columns, self.repeated = group, columns, repeated
         self.slots = tuple(optimizer.slots(group))
@@ -107,6 +111,7 @@ class Part:
             addresses[_GRADS],
             [rows[name] for name in self.slots],
             prepared.counts[columns],
+            dtypes=formats.of_table(),
             l1=np.full(len(columns), self.l1, np.float32),
             borrowed=True,
         )

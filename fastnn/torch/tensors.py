@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fastnn import _arrays, _check
+from fastnn.torch import storage
 
 if TYPE_CHECKING:
     from fastnn.torch.base import Optimizer
@@ -40,7 +41,7 @@ class PreparedTensors:
         self.copies: list[torch.Tensor] = []
         updated: dict[torch.Tensor, None] = {}
         self._occurrences: Counter[int] = Counter()
-        self._parts: dict[tuple[int, int, float], list[int]] = {}
+        self._parts: dict[tuple[int, int, float, storage.Formats], list[int]] = {}
         if optimizer.counts_steps:
             self._make_counters()
         column = 0
@@ -52,10 +53,10 @@ class PreparedTensors:
                 column += 1
         self.params = list(updated)
 
-    def parts(self) -> Iterator[tuple[dict[str, Any], np.ndarray, int, bool]]:
-        """Yields (group, columns, step, repeated) for each kernel call, see `Part`."""
-        for (number, occurrence, step), columns in sorted(self._parts.items(), key=lambda item: item[0][:2]):
-            yield self._optimizer.param_groups[number], np.array(columns, np.int64), int(step), occurrence > 0
+    def parts(self) -> Iterator[tuple[dict[str, Any], np.ndarray, int, bool, storage.Formats]]:
+        """Yields (group, columns, step, repeated, formats) for each kernel call, see `Part`."""
+        for (number, occurrence, step, formats), columns in sorted(self._parts.items(), key=lambda item: item[0][:2]):
+            yield self._optimizer.param_groups[number], np.array(columns, np.int64), int(step), occurrence > 0, formats
 
     def _add(self, number: int, group: dict[str, Any], param: torch.Tensor, column: int) -> None:
         place = f"params[{column}]"
@@ -70,13 +71,15 @@ class PreparedTensors:
             step = state["step"].item()
         else:  # all that matters is whether a buffer holds something
             step = 1.0 if occurrence == 0 and any(state.get(name) is None for name in slots) else 2.0
-        for name in slots:
-            self.addresses[2 + self.names.index(name), column] = self._state(place, name, state, param, group)
+        values = [self._state(place, name, state, param, group) for name in slots]
+        for name, value in zip(slots, values):
+            self.addresses[2 + self.names.index(name), column] = value.data_ptr()
         if self._optimizer.counts_steps:
             self.addresses[2, column] = state["step"].data_ptr()
         self.addresses[:2, column] = address, grad.data_ptr()
         self.counts[column] = param.numel()
-        self._parts.setdefault((number, occurrence, step), []).append(column)
+        formats = storage.Formats(param.dtype, grad.dtype, tuple(value.dtype for value in values))
+        self._parts.setdefault((number, occurrence, step, formats), []).append(column)
 
     def _check(self, place: str, tensor: torch.Tensor, param: torch.Tensor) -> None:
         """Fails unless a kernel can work on the tensor, a parameter or what belongs to it."""
@@ -88,8 +91,8 @@ class PreparedTensors:
             self._fail(place, "a plain tensor", tensor)
         if tensor.device.type != "cpu":
             self._fail(place, "on the CPU", tensor, "This version has no CUDA kernels: use torch.optim for it.")
-        if tensor.dtype != torch.float32:
-            self._fail(place, "float32", tensor)
+        if tensor.dtype not in storage.FLOATS:
+            self._fail(place, storage.NAMES, tensor)
         if tensor.shape != param.shape:
             self._fail(place, f"of the parameter's shape {tuple(param.shape)}", tensor)
         if tensor is param and not _arrays.is_dense(param.shape, param.stride()):
@@ -105,7 +108,7 @@ class PreparedTensors:
         self._check(f"{place}.grad", grad, param)
         if _same_order(grad, param) and not grad.is_neg():
             return grad
-        self.copies.append(torch.empty_like(param, requires_grad=False).copy_(grad))
+        self.copies.append(torch.empty_like(param, dtype=grad.dtype, requires_grad=False).copy_(grad))
         return self.copies[-1]
 
     def _make_counters(self) -> None:
@@ -113,17 +116,20 @@ class PreparedTensors:
         params = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
         gather_counters([s for s in map(self._optimizer.state.__getitem__, params) if not _is_counter(s.get("step"))])
 
-    def _state(self, place: str, name: str, state: dict[str, Any], param: torch.Tensor, group: dict[str, Any]) -> int:
-        """The address of a state that fits the parameter; one that isn't there is made."""
+    def _state(
+        self, place: str, name: str, state: dict[str, Any], param: torch.Tensor, group: dict[str, Any]
+    ) -> torch.Tensor:
+        """A state that fits the parameter and is stored as the group wants it; one that isn't there is made."""
         value = state.get(name)
+        dtype = storage.wanted_dtype(group, param, value)
         if value is None:
-            value = state[name] = self._optimizer.new_state(name, param, group)
+            value = state[name] = self._optimizer.new_state(name, param, group).to(dtype)
         if not isinstance(value, torch.Tensor):
             _check.fail(self._function, f"state[{place}][{name!r}]", "a tensor", _check.describe(value))
         self._check(f"state[{place}][{name!r}]", value, param)
-        if not _same_order(value, param):  # as when the model went to channels_last after the state was made
-            value = state[name] = torch.empty_like(param, requires_grad=False).copy_(value)
-        return value.data_ptr()
+        if value.dtype != dtype or not _same_order(value, param):  # as after model.to(memory_format=...)
+            value = state[name] = torch.empty_like(param, dtype=dtype, requires_grad=False).copy_(value)
+        return value
 
 
 def gather_counters(states: list[dict[str, Any]]) -> None:
