@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+import torch_references
 from tolerances import difference
 
 import fastnn.torch as ft
@@ -37,6 +38,13 @@ ROWS = [
     ("AdamW", {}),
     ("AdamW", {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.2}),
     ("AdamW", {"lr": 0.03, "amsgrad": True, "maximize": True}),
+    ("Adagrad", {}),
+    ("Adagrad", {"lr": 0.3, "lr_decay": 0.1, "eps": 1e-3, "initial_accumulator_value": 0.2, "weight_decay": 0.1}),
+    ("Adagrad", {"lr": 0.3, "maximize": True}),
+    ("Lion", {}),
+    ("Lion", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.2}),
+    ("Lion", {"lr": 0.02, "maximize": True}),
+    ("Lion", {"lr": 0.02, "weight_decay": 0.2, "decoupled_weight_decay": False}),
     ("RMSprop", {}),
     ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}),
     ("RMSprop", {"lr": 0.02, "weight_decay": 0.1, "maximize": True}),
@@ -50,6 +58,8 @@ FULL = [
     ("Adam", {"lr": 0.03, "amsgrad": True, "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.03, "betas": (0.8, 0.95)}),
     ("RMSprop", {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}),
+    ("Adagrad", {"lr": 0.3, "lr_decay": 0.1, "initial_accumulator_value": 0.2}),
+    ("Lion", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.2}),
 ]
 
 
@@ -63,7 +73,12 @@ def ours(name):
 
 
 def theirs(name):
-    return getattr(torch.optim, name)
+    """Torch's class, or one that says what's right where torch has none."""
+    return getattr(torch.optim, name) if hasattr(torch.optim, name) else getattr(torch_references, name)
+
+
+def is_torchs(name):
+    return hasattr(torch.optim, name)
 
 
 def parameters(dtype=torch.float32, start=None):

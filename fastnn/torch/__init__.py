@@ -32,6 +32,7 @@ except ImportError as error:
     )
 
 from fastnn.torch.base import Optimizer
-from fastnn.torch.rules import SGD, Adam, AdamW, RMSprop
+from fastnn.torch.beyond import Lion
+from fastnn.torch.rules import SGD, Adagrad, Adam, AdamW, RMSprop
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]

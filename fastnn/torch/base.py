@@ -14,7 +14,7 @@ from fastnn.torch.options import MANNERS, check_manners, check_options
 from fastnn.torch.plan import Plan
 from fastnn.torch.tensors import gather_counters
 
-_COMMON = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0}
+_COMMON: dict[str, Any] = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0, "state_dtype": None}
 _NOT_OPTIONS = {"self", "params", "common", "__class__"}
 
 # To import torch._dynamo takes a second, so that torch.compiler.disable comes second.
@@ -62,6 +62,14 @@ class Optimizer(torch.optim.Optimizer):
     def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
         """The state of this name that a parameter begins with."""
         return torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def make_states(self) -> None:
+        """Makes what a step would make, of all parameters."""
+        gather_counters([self.state[param] for group in self.param_groups for param in group["params"]])
+        for group in self.param_groups:
+            for param in group["params"]:
+                for name in self.slots(group):
+                    self.state[param][name] = self.new_state(name, param, group)
 
     # ---- torch's protocol
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fastnn import _check
+from fastnn.torch import storage
 
 # What each option must be: the bounds of a number, or `bool`.
 _SIZE = {"minimum": 0}
@@ -18,10 +19,13 @@ _KINDS: dict[str, Any] = {
     "dampening": {},
     "eps": _SIZE,
     "alpha": _FRACTION,
+    "lr_decay": _SIZE,
+    "initial_accumulator_value": _SIZE,
     "betas": (_FRACTION, _FRACTION),
     "l1": _SIZE,
     "clip_norm": _SIZE,
     "clip_value": _SIZE,
+    "state_dtype": None,
     "nesterov": bool,
     "amsgrad": bool,
     "centered": bool,
@@ -42,6 +46,9 @@ def check_options(function: str, options: dict[str, Any]) -> None:
         value = options[name]
         if kind is bool:
             _check.boolean(function, name, value)
+        elif name == "state_dtype":
+            if value is not None and value not in storage.FLOATS:
+                _check.fail(function, name, f"None, or {storage.NAMES} of torch", _check.describe(value))
         elif isinstance(kind, tuple):
             if not isinstance(value, (tuple, list)) or len(value) != len(kind):
                 _check.fail(function, name, f"{len(kind)} numbers", _check.describe(value))

@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from fastnn import _backend
-from fastnn.torch import native
+from fastnn.torch import native, storage
 from fastnn.torch.options import plain
-from fastnn.torch.storage import Formats
 from fastnn.torch.tensors import PreparedTensors
 
 if TYPE_CHECKING:
@@ -97,11 +96,10 @@ class Part:
         columns: np.ndarray,
         step: int,
         repeated: bool,
-        formats: Formats,
+        formats: storage.Formats,
     ) -> None:
         self.group, self.columns, self.repeated = group, columns, repeated
-        self.slots = tuple(optimizer.slots(group))
-        self.l1 = plain(group["l1"])
+        self._fixed = _fixed(optimizer, group)
         addresses = np.ascontiguousarray(prepared.addresses[:, columns])
         rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
         self.steps = rows["step"] if optimizer.counts_steps else None
@@ -109,10 +107,10 @@ class Part:
         self.table = _backend.kernels.TensorTable.of_addresses(
             addresses[_PARAMS],
             addresses[_GRADS],
-            [rows[name] for name in self.slots],
+            [rows[name] for name in optimizer.slots(group)],
             prepared.counts[columns],
             dtypes=formats.of_table(),
-            l1=np.full(len(columns), self.l1, np.float32),
+            l1=np.full(len(columns), plain(group["l1"]), np.float32),
             borrowed=True,
         )
         self.clip_norm = 0.0
@@ -132,7 +130,7 @@ class Part:
         """
         values = self._read(self.group)
         if values != self._values:
-            if tuple(optimizer.slots(self.group)) != self.slots or plain(self.group["l1"]) != self.l1:
+            if _fixed(optimizer, self.group) != self._fixed:
                 return False
             self._bind(optimizer, alone)
             # A tensor may get another value and be the same object.
@@ -169,6 +167,11 @@ class Part:
             self.step = 2  # which number it is doesn't matter after the first
         else:
             _backend.kernels.set_steps(self.steps, self.step)
+
+
+def _fixed(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Any, ...]:
+    """What a table can't change any more."""
+    return (*optimizer.slots(group), plain(group["l1"]), *(group[name] for name in storage.OPTIONS))
 
 
 def _has_tensor(value: Any) -> bool:

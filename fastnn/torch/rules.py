@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from fastnn.torch.base import Optimizer
 from fastnn.torch.options import plain
 
@@ -166,3 +168,52 @@ class RMSprop(Optimizer):
 
     def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
         return {name: plain(group[name]) for name in ("alpha", "eps", "momentum", "centered", "eps_inside_sqrt")}
+
+
+class Adagrad(Optimizer):
+    """torch.optim.Adagrad: s = s + g^2, p -= lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps).
+
+    Args:
+        eps_inside_sqrt: divides by sqrt(s + eps), as Keras and optax.
+        decoupled_weight_decay: p *= 1 - lr * weight_decay before the update, instead of g += weight_decay * p.
+
+    Reference: Duchi et al. 2011, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization.
+    """
+
+    rule = "adagrad_rule"
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        eps_inside_sqrt: bool = False,
+        decoupled_weight_decay: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(params, locals())
+        self.make_states()  # as torch's, before the first step
+
+    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+        return ("sum",)
+
+    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+        return {name: plain(group[name]) for name in ("lr_decay", "eps", "eps_inside_sqrt")}
+
+    def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+        return torch.full_like(
+            param, plain(group["initial_accumulator_value"]), memory_format=torch.preserve_format, requires_grad=False
+        )
+
+    def share_memory(self) -> None:
+        """Moves the sums to memory that other processes share."""
+        for entries in self.state.values():
+            entries["sum"].share_memory_()

@@ -1,0 +1,36 @@
+"""The formats that parameters, gradients and states are stored in; steps calculate in float32 whatever they are."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+NAMES = "float32, bfloat16 or float16"
+OPTIONS = ("state_dtype",)  # of groups
+
+
+class Formats(NamedTuple):
+    """Of tensors that one kernel call updates."""
+
+    param: torch.dtype
+    grad: torch.dtype
+    states: tuple[torch.dtype, ...]
+
+    def of_table(self) -> dict[str, Any]:
+        """As `TensorTable.of_addresses` takes them."""
+        states = [_name(dtype) for dtype in self.states]
+        return {"params": _name(self.param), "grads": _name(self.grad), "states": states}
+
+
+def wanted_dtype(group: dict[str, Any], param: torch.Tensor, value: Any) -> torch.dtype:
+    """Of a state: what the group's option says; else what it is, or the parameter's if there is none yet."""
+    option = group["state_dtype"]
+    if option is not None:
+        return option
+    return value.dtype if isinstance(value, torch.Tensor) and value.dtype in FLOATS else param.dtype
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
