@@ -109,3 +109,32 @@ def test_a_disabled_scaler():
     scaler.step(optimizer)
     assert optimizer.last_step_skipped is False
     assert_close(params, [start - 0.1 * grad for start, grad in zip(START, GRADS[0])], "parameters")
+
+
+# ---- gradients that aren't finite, without GradScaler
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("groups", [1, 2])
+@full
+def test_steps_that_are_skipped(row, groups, value):
+    """Nothing is written then, whether one kernel call sees all gradients or several see some each."""
+    name, options = row
+    params, expected = parameters(), parameters()
+
+    def grouped(params):
+        return [{"params": params[:7]}, {"params": params[7:]}] if groups == 2 else params
+
+    optimizer = ours(name)(grouped(params), **options, skip_nonfinite=True)
+    untouched = ours(name)(grouped(expected), **options)
+    skipped, spoilt = [], {2: 6, 3: 9, 5: 2}  # the step, and which parameter's gradient
+    advance(
+        optimizer, params, GRADS[:8],
+        before=lambda t: params[spoilt[t]].grad.reshape(-1)[:1].fill_(value) if t in spoilt else None,
+        after=lambda t: skipped.append(optimizer.last_step_skipped),
+    )  # fmt: skip
+    assert skipped == [t in spoilt for t in range(8)]
+    advance(untouched, expected, [grads for t, grads in enumerate(GRADS[:8]) if t not in spoilt])
+    assert_equal(params, expected)
+    for own, other in zip(params, expected):
+        assert_equal(optimizer.state[own].values(), untouched.state[other].values())

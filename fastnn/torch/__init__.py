@@ -12,9 +12,12 @@ per parameter group:
     l1: adds l1 * sign(p) to the gradient.
     clip_norm: largest norm of the optimizer's gradients together, as ``torch.nn.utils.clip_grad_norm_``; 0 is off.
     clip_value: largest absolute value in a gradient, 0 is off.
+    skip_nonfinite: a step in which a gradient isn't finite changes nothing; `last_step_skipped` says so.
+    state_dtype: torch.float32, torch.bfloat16 or torch.float16 for the states; None: that of the parameter, as torch.
 
-Parameters are float32 on the CPU, dense (contiguous, channels_last or any other order of the axes). What isn't possible
-raises an error that names it. Steps run on the threads of torch's own pool, as many as ``torch.get_num_threads()``.
+Parameters are float32, bfloat16 or float16 on the CPU, a step calculating in float32 and rounding once. They are dense
+(contiguous, channels_last or any other order of the axes). What isn't possible raises an error that names it. Steps run
+on the threads of torch's own pool, as many as ``torch.get_num_threads()``.
 """
 
 from fastnn import _check

@@ -9,12 +9,18 @@ from typing import Any, ClassVar
 import torch
 from torch.optim import optimizer as torch_optimizer
 
-from fastnn.torch import native
+from fastnn.torch import native, storage
 from fastnn.torch.options import MANNERS, check_manners, check_options
 from fastnn.torch.plan import Plan
 from fastnn.torch.tensors import gather_counters
 
-_COMMON: dict[str, Any] = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0, "state_dtype": None}
+COMMON: dict[str, Any] = {
+    "l1": 0.0,
+    "clip_norm": 0.0,
+    "clip_value": 0.0,
+    "skip_nonfinite": False,
+    "state_dtype": None,
+}
 _NOT_OPTIONS = {"self", "params", "common", "__class__"}
 
 # To import torch._dynamo takes a second, so that torch.compiler.disable comes second.
@@ -30,7 +36,7 @@ class Optimizer(torch.optim.Optimizer):
     counts_steps: ClassVar[bool] = True  # whether torch's class has a counter "step" in its state
 
     _step_supports_amp_scaling = True  # GradScaler leaves the scaling to us, as to torch's fused optimizers
-    last_step_skipped = False  # whether GradScaler had found an infinity or NaN
+    last_step_skipped = False  # since GradScaler, or skip_nonfinite, had found an infinity or NaN
 
     _plan: Plan | None = None
 
@@ -42,12 +48,12 @@ class Optimizer(torch.optim.Optimizer):
         name = type(self).__name__
         defaults = {key: value for key, value in arguments.items() if key not in _NOT_OPTIONS}
         common = arguments.get("common", {})
-        unknown = sorted(common.keys() - _COMMON.keys())
+        unknown = sorted(common.keys() - COMMON.keys())
         if unknown:
             raise TypeError(f"{name}() got an unexpected keyword argument {unknown[0]!r}")
         check_manners(name, defaults)
         check_options(name, {**defaults, **common})
-        super().__init__(params, {**defaults, **_COMMON, **common})
+        super().__init__(params, {**defaults, **COMMON, **common})
 
     # ---- what a class defines
 
@@ -69,7 +75,8 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 for name in self.slots(group):
-                    self.state[param][name] = self.new_state(name, param, group)
+                    dtype = storage.wanted_dtype(group, param, None)
+                    self.state[param][name] = self.new_state(name, param, group).to(dtype)
 
     # ---- torch's protocol
 
@@ -80,10 +87,19 @@ class Optimizer(torch.optim.Optimizer):
         super().add_param_group(param_group)
         self._plan = None
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As torch's, but that states of a `state_dtype` keep it."""
+        last_hook = self.register_load_state_dict_pre_hook(lambda _, loaded: storage.keep(loaded))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            last_hook.remove()
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Takes a state that torch's class or this one has saved; options that torch doesn't have get our defaults."""
         super().__setstate__(state)
         self._plan = None
+        storage.unpack(self.state)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -124,26 +140,26 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.last_step_skipped = self._skipped()
-        if not self.last_step_skipped:
-            self._update()
+        self.last_step_skipped = self._found_inf() or self._update()
         return loss
 
     _observed_step = torch.optim.Optimizer.profile_hook_step(_step)
     # In a function under torch.compile the step is no part of the graph.
     _untraced_step = _disable_dynamo(lambda self, closure: self.step(closure))
 
-    def _update(self) -> None:
-        scale = self.__dict__.get("grad_scale")  # GradScaler's: the gradients are as many times too large
-        if scale is not None:
-            self._unscale(scale)
+    def _update(self) -> bool:
+        """Does the step; returns whether it was skipped as a gradient isn't finite."""
         plan, self._plan = self._plan, None  # an error on the way leaves none
         if plan is None or not plan.holds(self):
             with torch.no_grad():
                 plan = Plan(self)
-        plan.run()
+        scale = self.__dict__.get("grad_scale")  # GradScaler's: the gradients are as many times too large
+        skipped = plan.run(1.0 if scale is None else 1.0 / float(scale))
+        if scale is not None:
+            self._unscale(scale)
         if plan.watch is not None:
             self._plan = plan
+        return skipped
 
     def _unscale(self, scale: torch.Tensor) -> None:
         """Divides the gradients themselves, as torch does: after the step they are there for who wants to see them."""
@@ -152,8 +168,8 @@ class Optimizer(torch.optim.Optimizer):
         with torch.no_grad():
             torch._foreach_div_(grads, scale)
 
-    def _skipped(self) -> bool:
-        found_inf = self.__dict__.get("found_inf")
+    def _found_inf(self) -> bool:
+        found_inf = self.__dict__.get("found_inf")  # GradScaler's
         return found_inf is not None and float(found_inf) != 0
 
     def option_reader(self) -> Callable[[dict[str, Any]], tuple[Any, ...]]:

@@ -25,6 +25,7 @@ _KINDS: dict[str, Any] = {
     "l1": _SIZE,
     "clip_norm": _SIZE,
     "clip_value": _SIZE,
+    "skip_nonfinite": bool,
     "state_dtype": None,
     "nesterov": bool,
     "amsgrad": bool,

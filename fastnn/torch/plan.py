@@ -4,6 +4,7 @@ holds.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,19 +63,36 @@ class Plan:
                 return False
         return True
 
-    def run(self) -> None:
-        """Does the step."""
-        for part, scale in zip(self.parts, self._scales()):
-            part.run(scale)
-        torch.autograd.graph.increment_version(self.params)  # a graph from before the step must not be used after it
+    def run(self, scale: float) -> bool:
+        """Does the step; returns whether it was skipped as a gradient isn't finite.
 
-    def _scales(self) -> list[float | None]:
-        """What clipping by norm makes of the gradients, where the kernel doesn't see all of them."""
+        Args:
+            scale: the gradients count so many times.
+        """
+        scales = self._scales(scale)
+        if scales is None:
+            return True
+        for part, factor in zip(self.parts, scales):
+            if not part.run(factor):
+                return True  # the only part
+        torch.autograd.graph.increment_version(self.params)  # a graph from before the step must not be used after it
+        return False
+
+    def _scales(self, scale: float) -> list[float] | None:
+        """For each part what clipping by norm makes of the scale, where no kernel sees all gradients; None if the step
+        is to be skipped.
+        """
         limits = [part.clip_norm for part in self.parts]
-        if len(limits) < 2 or not any(limits):
-            return [None] * len(limits)
-        norm = float(torch.nn.utils.get_total_norm([param.grad for param in self.params]))
-        return [limit / norm if limit and norm > limit else None for limit in limits]
+        if len(limits) < 2:
+            return [scale] * len(limits)
+        grads = [param.grad for param in self.params if param.numel()]
+        if any(part.group["skip_nonfinite"] for part in self.parts):
+            if not math.isfinite(torch.nn.utils.get_total_norm(grads, math.inf)):
+                return None
+        if not any(limits):
+            return [scale] * len(limits)
+        norm = scale * float(torch.nn.utils.get_total_norm([grad.float() for grad in grads]))
+        return [scale * limit / norm if limit and norm > limit else scale for limit in limits]
 
 
 class Part:
@@ -117,6 +135,7 @@ class Part:
         self._read = optimizer.option_reader()
         self._values: tuple[Any, ...] | None = None
         self._rule: Any = None
+        self._found_inf: np.ndarray | None = None
 
     def move_grads(self, addresses: np.ndarray) -> None:
         """Takes the gradients from elsewhere: int64, all of the optimizer's."""
@@ -144,6 +163,7 @@ class Part:
     def _bind(self, optimizer: Optimizer, alone: bool) -> None:
         group = self.group
         self.clip_norm = plain(group["clip_norm"])
+        self._found_inf = np.zeros(1, np.float32) if alone and group["skip_nonfinite"] else None
         make = getattr(_backend.kernels, optimizer.rule)
         self._rule = make(
             weight_decay=plain(group["weight_decay"]),
@@ -151,22 +171,30 @@ class Part:
             maximize=group["maximize"],
             clip_norm=self.clip_norm if alone else 0.0,
             clip_value=plain(group["clip_value"]),
+            skip_nonfinite=self._found_inf is not None,
             **optimizer.rule_options(group),
         )
 
-    def run(self, scale: float | None) -> None:
-        """Does its part of the step.
+    def run(self, scale: float) -> bool:
+        """Does its part of the step; returns False if it was skipped as a gradient isn't finite.
 
         Args:
-            scale: of the gradients, None is 1.
+            scale: the gradients count so many times.
         """
         if self.repeated and self.steps is not None:
             self.step = _backend.kernels.next_step(self.steps)
-        self._rule.step(self.table, self.lr, self.step, 1.0 if scale is None else scale)
+        if self._found_inf is None:
+            self._rule.step(self.table, self.lr, self.step, scale)
+        else:
+            self._found_inf[0] = 0
+            self._rule.step(self.table, self.lr, self.step, scale, self._found_inf)
+            if self._found_inf[0]:
+                return False
         if self.steps is None:
             self.step = 2  # which number it is doesn't matter after the first
         else:
             _backend.kernels.set_steps(self.steps, self.step)
+        return True
 
 
 def _fixed(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Any, ...]:

@@ -32,5 +32,34 @@ def wanted_dtype(group: dict[str, Any], param: torch.Tensor, value: Any) -> torc
     return value.dtype if isinstance(value, torch.Tensor) and value.dtype in FLOATS else param.dtype
 
 
+class Kept:
+    """A state on its way through torch's `load_state_dict`, which would give it the parameter's type."""
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.value = value
+
+
+def keep(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state dict with those states wrapped that keep their type: of groups with a `state_dtype`."""
+    kept = {i for group in state_dict["param_groups"] if group.get("state_dtype") for i in group["params"]}
+    state = {i: _kept(entries) if i in kept else entries for i, entries in state_dict["state"].items()}
+    return {**state_dict, "state": state}
+
+
+def _kept(entries: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: Kept(value) if isinstance(value, torch.Tensor) and key != "step" else value
+        for key, value in entries.items()
+    }
+
+
+def unpack(state: dict[Any, dict[str, Any]]) -> None:
+    """Takes the states out again, to where their parameters are."""
+    for param, entries in state.items():
+        for key, value in entries.items():
+            if isinstance(value, Kept):
+                entries[key] = value.value.to(param.device)
+
+
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
