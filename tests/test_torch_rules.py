@@ -68,6 +68,8 @@ CHANGES = {
     "nesterov": True,
     "alpha": 0.8,
     "lr_decay": 0.1,
+    "trust_coefficient": 0.01,
+    "exclude_vectors": True,
     "initial_accumulator_value": 0.4,
     "centered": True,
     "bias_correction": False,
@@ -112,7 +114,8 @@ def test_every_argument_does_something(name):
         default = ours(name)(parameters()).defaults[argument]
         value = not default if isinstance(default, bool) else CHANGES[argument]
         usual, other = changed(name, **needed), changed(name, **{**needed, argument: value})
-        for one, two in zip(usual[3:], other[3:]):  # the larger ones
+        larger = slice(3, 5 if argument == "exclude_vectors" else None)  # or vectors
+        for one, two in zip(usual[larger], other[larger]):
             assert any(a.dtype != b.dtype or not torch.equal(a, b) for a, b in zip(one, two)), argument
 
 
@@ -157,6 +160,7 @@ BAD = [
     ),
     ("Adagrad", {"lr_decay": -1}, "Adagrad: lr_decay must be .*got -1.0"),
     ("Adagrad", {"initial_accumulator_value": -1}, "Adagrad: initial_accumulator_value must be .*got -1.0"),
+    ("LARS", {"nesterov": True, "momentum": 0}, "LARS: momentum must be above 0 with nesterov=True, got momentum=0"),
     ("Lion", {"betas": (0.9, 2)}, r"Lion: betas\[1\] must be .*got 2.0"),
     ("RMSprop", {"centered": None}, "RMSprop: centered must be True or False, got None"),
 ]

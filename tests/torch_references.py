@@ -34,3 +34,60 @@ class Lion(_Plain):
             g = g + weight_decay * p
         p.sub_(lr * torch.sign(betas[0] * m + (1 - betas[0]) * g))
         m.mul_(betas[1]).add_((1 - betas[1]) * g)
+
+
+def _norm_ratio(p, u, group, coefficient=1.0, eps=0.0):
+    adapted = (p.ndim > 1 or not group["exclude_vectors"]) and p.norm() > 0 and u.norm() > 0
+    return coefficient * p.norm() / (u.norm() + eps) if adapted else 1.0
+
+
+def _decay(p, group):
+    return 0.0 if group["exclude_vectors"] and p.ndim < 2 else group["weight_decay"]
+
+
+class LAMB(_Plain):
+    """You et al. 2020, algorithm 2."""
+
+    def __init__(
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, *, bias_correction=True,
+        exclude_vectors=False, maximize=False, decoupled_weight_decay=False,
+    ):  # fmt: skip
+        options = {key: value for key, value in locals().items() if key not in ("self", "params", "__class__")}
+        super().__init__(params, options)
+
+    def update(self, p, g, state, **group):
+        (beta1, beta2), decay, t = group["betas"], _decay(p, group), float(state.get("step", 0.0)) + 1
+        state["step"] = torch.tensor(t)
+        m, v = (state.setdefault(name, torch.zeros_like(p)) for name in ("exp_avg", "exp_avg_sq"))
+        m.mul_(beta1).add_((1 - beta1) * g)
+        v.mul_(beta2).add_((1 - beta2) * g * g)
+        corrections = (1 - beta1**t, 1 - beta2**t) if group["bias_correction"] else (1.0, 1.0)
+        u = m / corrections[0] / ((v / corrections[1]).sqrt() + group["eps"])
+        if group["decoupled_weight_decay"]:
+            p.mul_(1 - group["lr"] * decay)
+        else:
+            u = u + decay * p
+        p.sub_(group["lr"] * _norm_ratio(p, u, group) * u)
+
+
+class LARS(_Plain):
+    """You et al. 2017."""
+
+    def __init__(
+        self, params, lr=1e-3, momentum=0.9, weight_decay=0.0, trust_coefficient=0.001, eps=0.0, *, nesterov=False,
+        exclude_vectors=False, maximize=False, decoupled_weight_decay=False,
+    ):  # fmt: skip
+        options = {key: value for key, value in locals().items() if key not in ("self", "params", "__class__")}
+        super().__init__(params, options)
+
+    def update(self, p, g, state, **group):
+        if group["decoupled_weight_decay"]:
+            p.mul_(1 - group["lr"] * _decay(p, group))
+        else:
+            g = g + _decay(p, group) * p
+        u = _norm_ratio(p, g, group, group["trust_coefficient"], group["eps"]) * g
+        if group["momentum"]:
+            b = state.setdefault("momentum_buffer", torch.zeros_like(p))
+            b.mul_(group["momentum"]).add_(u)
+            u = u + group["momentum"] * b if group["nesterov"] else b
+        p.sub_(group["lr"] * u)

@@ -45,6 +45,13 @@ ROWS = [
     ("Lion", {"lr": 0.02, "betas": (0.8, 0.9), "weight_decay": 0.2}),
     ("Lion", {"lr": 0.02, "maximize": True}),
     ("Lion", {"lr": 0.02, "weight_decay": 0.2, "decoupled_weight_decay": False}),
+    ("LAMB", {}),
+    ("LAMB", {"lr": 0.05, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.2, "exclude_vectors": True}),
+    ("LAMB", {"lr": 0.05, "maximize": True, "bias_correction": False, "decoupled_weight_decay": True}),
+    ("LARS", {}),
+    ("LARS", {"lr": 0.5, "momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.1, "exclude_vectors": True}),
+    ("LARS", {"lr": 0.5, "momentum": 0.0, "eps": 0.1, "maximize": True, "trust_coefficient": 0.05}),
+    ("LARS", {"lr": 0.1, "nesterov": True, "weight_decay": 0.2, "decoupled_weight_decay": True}),
     ("RMSprop", {}),
     ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}),
     ("RMSprop", {"lr": 0.02, "weight_decay": 0.1, "maximize": True}),
@@ -59,6 +66,8 @@ FULL = [
     ("AdamW", {"lr": 0.03, "betas": (0.8, 0.95)}),
     ("RMSprop", {"lr": 0.02, "alpha": 0.8, "centered": True, "momentum": 0.7}),
     ("Adagrad", {"lr": 0.3, "lr_decay": 0.1, "initial_accumulator_value": 0.2}),
+    ("LAMB", {"lr": 0.05, "betas": (0.8, 0.9), "weight_decay": 0.2}),
+    ("LARS", {"lr": 0.5, "momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.1}),
     ("Lion", {"lr": 0.02, "betas": (0.75, 0.875), "weight_decay": 0.2}),  # exact: rounding must not decide on a sign
 ]
 

@@ -35,7 +35,7 @@ except ImportError as error:
     )
 
 from fastnn.torch.base import Optimizer
-from fastnn.torch.beyond import Lion
+from fastnn.torch.beyond import LAMB, LARS, Lion
 from fastnn.torch.rules import SGD, Adagrad, Adam, AdamW, RMSprop
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
+__all__ = ["LAMB", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]

@@ -34,6 +34,7 @@ class Optimizer(torch.optim.Optimizer):
 
     rule: ClassVar[str]  # the function that makes the kernels' rule
     counts_steps: ClassVar[bool] = True  # whether torch's class has a counter "step" in its state
+    table_options: ClassVar[Sequence[str]] = ()  # those that say what is true of a tensor
 
     _step_supports_amp_scaling = True  # GradScaler leaves the scaling to us, as to torch's fused optimizers
     last_step_skipped = False  # since GradScaler, or skip_nonfinite, had found an infinity or NaN
@@ -68,6 +69,10 @@ class Optimizer(torch.optim.Optimizer):
     def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
         """The state of this name that a parameter begins with."""
         return torch.zeros_like(param, memory_format=torch.preserve_format)
+
+    def adapts(self, param: torch.Tensor, group: dict[str, Any]) -> bool:
+        """Whether a parameter takes weight decay and a ratio of its own."""
+        return True
 
     def make_states(self) -> None:
         """Makes what a step would make, of all parameters."""

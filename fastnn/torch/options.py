@@ -20,6 +20,7 @@ _KINDS: dict[str, Any] = {
     "eps": _SIZE,
     "alpha": _FRACTION,
     "lr_decay": _SIZE,
+    "trust_coefficient": _SIZE,
     "initial_accumulator_value": _SIZE,
     "betas": (_FRACTION, _FRACTION),
     "l1": _SIZE,
@@ -28,6 +29,7 @@ _KINDS: dict[str, Any] = {
     "skip_nonfinite": bool,
     "state_dtype": None,
     "nesterov": bool,
+    "exclude_vectors": bool,
     "amsgrad": bool,
     "centered": bool,
     "maximize": bool,
@@ -57,9 +59,10 @@ def check_options(function: str, options: dict[str, Any]) -> None:
                 _number(function, f"{name}[{i}]", value[i], bounds)
         else:
             _number(function, name, value, kind)
-    if options.get("nesterov") and (options["momentum"] <= 0 or options["dampening"] != 0):
-        given = f"momentum={options['momentum']!r}, dampening={options['dampening']!r}"
-        _check.fail(function, "momentum", "above 0, and dampening 0, with nesterov=True", given)
+    if options.get("nesterov") and (options["momentum"] <= 0 or options.get("dampening", 0) != 0):
+        wanted = ", and dampening 0," if "dampening" in options else ""
+        given = ", ".join(f"{name}={options[name]!r}" for name in ("momentum", "dampening") if name in options)
+        _check.fail(function, "momentum", f"above 0{wanted} with nesterov=True", given)
 
 
 def check_manners(function: str, arguments: dict[str, Any]) -> None:

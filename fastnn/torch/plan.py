@@ -122,6 +122,7 @@ class Part:
         rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
         self.steps = rows["step"] if optimizer.counts_steps else None
         self.lr, self.step = 0.0, step
+        adapts = np.array([optimizer.adapts(prepared.all[column], group) for column in columns], np.float32)
         self.table = _backend.kernels.TensorTable.of_addresses(
             addresses[_PARAMS],
             addresses[_GRADS],
@@ -129,8 +130,11 @@ class Part:
             prepared.counts[columns],
             dtypes=formats.of_table(),
             l1=np.full(len(columns), plain(group["l1"]), np.float32),
+            decay=adapts,
             borrowed=True,
         )
+        if not adapts.all():
+            self.table.set_adapts(adapts)
         self.clip_norm = 0.0
         self._read = optimizer.option_reader()
         self._values: tuple[Any, ...] | None = None
@@ -199,7 +203,8 @@ class Part:
 
 def _fixed(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Any, ...]:
     """What a table can't change any more."""
-    return (*optimizer.slots(group), plain(group["l1"]), *(group[name] for name in storage.OPTIONS))
+    options = (*optimizer.table_options, *storage.OPTIONS)
+    return (*optimizer.slots(group), plain(group["l1"]), *(group[name] for name in options))
 
 
 def _has_tensor(value: Any) -> bool:

@@ -26,6 +26,7 @@ class PreparedTensors:
         names: of the states, the step counter first.
         addresses: int64[2 + len(names), parameters], of parameters, gradients and states; 0 where there is none.
         counts: int64[parameters], of elements.
+        all: parameters, column by column.
         params: those to be updated, each once.
         copies: gradients whose elements lie in another order than the parameter's, in the parameter's order.
     """
@@ -35,7 +36,8 @@ class PreparedTensors:
         self._optimizer = optimizer
         slots = [name for group in optimizer.param_groups for name in optimizer.slots(group)]
         self.names = list(dict.fromkeys((["step"] if optimizer.counts_steps else []) + slots))
-        columns = sum(len(group["params"]) for group in optimizer.param_groups)
+        self.all = [param for group in optimizer.param_groups for param in group["params"]]
+        columns = len(self.all)
         self.addresses = np.zeros((2 + len(self.names), columns), np.int64)
         self.counts = np.zeros(columns, np.int64)
         self.copies: list[torch.Tensor] = []
