@@ -112,63 +112,6 @@ def test_losses(function, pred, target, options, rows):
     assert gradient[2, 1] == pytest.approx(slope, rel=1e-2, abs=1e-4)
 
 
-def torch_run(make, steps, params, grads):
-    import torch
-
-    tensors = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in params]
-    optimizer = make(torch.optim, tensors)
-    for step in range(steps):
-        for tensor, gradient in zip(tensors, grads[step]):
-            tensor.grad = torch.from_numpy(gradient.copy())
-        optimizer.step()
-    return [t.detach().numpy() for t in tensors]
-
-
-UPDATES = [
-    (F.sgd_, 0, {"lr": 0.1}, lambda o, p: o.SGD(p, lr=0.1)),
-    (F.sgd_, 1, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
-        lambda o, p: o.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)),
-    (F.sgd_, 1, {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "maximize": True},
-        lambda o, p: o.SGD(p, lr=0.1, momentum=0.9, dampening=0.4, maximize=True)),
-    (F.adam_, 2, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1},
-        lambda o, p: o.Adam(p, lr=0.01, betas=(0.8, 0.95), eps=1e-4, weight_decay=0.1)),
-    (F.adam_, 3, {"amsgrad": True}, lambda o, p: o.Adam(p, amsgrad=True)),
-    (F.adamw_, 2, {"lr": 0.01, "weight_decay": 0.3}, lambda o, p: o.AdamW(p, lr=0.01, weight_decay=0.3)),
-    (F.adamw_, 2, {}, lambda o, p: o.AdamW(p)),
-    (F.rmsprop_, 1, {}, lambda o, p: o.RMSprop(p)),
-    (F.rmsprop_, 3, {"momentum": 0.5, "centered": True, "alpha": 0.9, "eps": 1e-3},
-        lambda o, p: o.RMSprop(p, momentum=0.5, centered=True, alpha=0.9, eps=1e-3)),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("function, slots, options, make", UPDATES)
-def test_updates_are_torchs(function, slots, options, make):
-    shapes = [(3, 5), (17,), (1,)]
-    params = [normal(*shape) for shape in shapes]
-    grads = [[normal(*shape) for shape in shapes] for _ in range(5)]
-    expected = torch_run(make, 5, params, grads)
-    states = [[np.zeros_like(p) for p in params] for _ in range(slots)]
-    for step in range(5):
-        extra = {} if function is F.rmsprop_ else {"step": step + 1}
-        function(params, grads[step], *states, **extra, **options)
-    for found, wanted in zip(params, expected):
-        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-6)
-
-
-def test_clipping_and_scaling():
-    p, g = [np.zeros(2, np.float32)], [np.array([30.0, -40.0], np.float32)]
-    F.sgd_(p, g, lr=1.0, grad_scale=0.1, clip_norm=1.0)
-    np.testing.assert_allclose(p[0], [-0.6, 0.8], rtol=1e-6)
-    F.sgd_(p, g, lr=1.0, clip_value=2.0)
-    np.testing.assert_allclose(p[0], [-2.6, 2.8], rtol=1e-6)
-
-
-def test_eps_inside_the_root():
-    p, g, v = [np.zeros(1, np.float32)], [np.full(1, 2.0, np.float32)], [np.zeros(1, np.float32)]
-    F.rmsprop_(p, g, v, lr=1.0, alpha=0.5, eps=1.0, eps_inside_sqrt=True)
-    np.testing.assert_allclose(p[0], [-2 / np.sqrt(3.0)], rtol=1e-6)
-
-
 A, B = normal(4, 3), normal(3, 2)
 
 
@@ -188,13 +131,6 @@ A, B = normal(4, 3), normal(3, 2)
         (lambda: F.softmax(np.float32(1) * np.ones((), np.float32)), (ValueError, TypeError), "softmax: x must be"),
         (lambda: F.dropout(A, 1.0), ValueError, "dropout: rate must be"),
         (lambda: F.mean_squared_error(A[0], A[0]), ValueError, "mean_squared_error: predictions must be an array"),
-        (lambda: F.sgd_(A, A, lr=0.1), TypeError, "sgd_: params must be a list of arrays, got float32 array"),
-        (lambda: F.sgd_([A], [], lr=0.1), ValueError, "sgd_: grads must be a list as long as params, 1, got 0"),
-        (lambda: F.sgd_([A], [A], lr=0.1, momentum=0.9), ValueError, "sgd_: momentum_buffer must be a list of arrays"),
-        (lambda: F.sgd_([A], [A], [A], lr=0.1), ValueError, "sgd_: momentum_buffer must be None unless"),
-        (lambda: F.adamw_([A], [A], [A], [A], step=0), ValueError, "adamw_: step must be a whole number of at least 1"),
-        (lambda: F.adam_([A], [A], [A], [A], step=1, amsgrad=True), ValueError, "adam_: max_exp_avg_sq must be a list"),
-        (lambda: F.rmsprop_([A], [A], [A], centered=True), ValueError, "rmsprop_: grad_avg must be a list of arrays"),
     ],
 )  # fmt: skip
 def test_messages(make, error, message):

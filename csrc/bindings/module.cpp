@@ -7,6 +7,7 @@
 
 namespace fnn::bindings {
 void bind_activations(py::module_& module);
+void bind_array_lists(py::module_& module);
 void bind_conv(py::module_& module);
 void bind_conv_pool(py::module_& module);
 void bind_crop_flip(py::module_& module);
@@ -54,6 +55,7 @@ PYBIND11_MODULE(FNN_MODULE_NAME, module) {
   module.def("borrow_threads", &borrow_threads, py::arg("parallel"), py::arg("thread_num"), py::arg("num_threads"),
              py::arg("max_threads"));
   bind_activations(module);
+  bind_array_lists(module);
   bind_conv(module);
   bind_conv_pool(module);
   bind_crop_flip(module);
