@@ -81,6 +81,8 @@ def _optimizer_call(kernels: Any, rule: Any, arguments: Arguments) -> Callable[[
     table = kernels.TensorTable(arguments["params"], grads, arguments["states"], **settings)
     if "adapts" in arguments:
         table.set_adapts(arguments["adapts"])
+    if "rows" in arguments:
+        table.set_rows(arguments["rows"])
 
     def run() -> None:
         for index, fresh in enumerate(by_step):

@@ -35,7 +35,7 @@ from training_makers import (
 
 # fmt: off
 SIZES = (0, 1, 3, 15, 16, 17, 31, 32, 33, 97)
-RULES = ("sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule", "lamb_rule", "lars_rule")
+RULES = ("sgd_rule", "adam_rule", "rmsprop_rule", "adagrad_rule", "lion_rule", "lamb_rule", "lars_rule", "muon_rule")
 ELEMENTWISE_RULES = RULES[:5]
 ALPHA = {"leaky_relu": 0.3, "elu": 0.7}
 TRANSPOSES = [{}, {"transpose_a": True}, {"transpose_b": True}, {"transpose_a": True, "transpose_b": True}]
@@ -302,6 +302,11 @@ OPTIMIZERS = [
     optimizer("lamb_rule", bias_correction=False, maximize=True),
     *[optimizer("lars_rule", momentum=0.7, nesterov=True, lr_in_momentum=inside) for inside in (False, True)],
     *[optimizer("lars_rule", momentum=m, trust_coefficient=0.5, eps=0.2, weight_decay=0.2) for m in (0.0, 0.5)],
+    *[optimizer("muon_rule", shapes) for shapes in (((150, 33), (4, 5)), ((33, 150), (64, 64), (1, 9)), ((200, 210),))],
+    optimizer("muon_rule", momentum=0.6, nesterov=False, first=3, weight_decay=0.1, decoupled=True),
+    optimizer("muon_rule", a=2.0, b=-1.5, c=0.5, ns_steps=3),
+    optimizer("muon_rule", eps=0.5, ns_steps=0, maximize=True),
+    optimizer("muon_rule", eps=0.5, eps_added=True),
     optimizer("lion_rule", beta1=0.7, beta2=0.8, weight_decay=0.1, decoupled=True),
     *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
     *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],

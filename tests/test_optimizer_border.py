@@ -47,6 +47,20 @@ def test_tables_refuse_what_says_which_adapt():
         refused(lambda bad=bad: table.set_adapts(bad), message, (TypeError, ValueError))
 
 
+def test_tables_refuse_rows():
+    table = KERNELS.TensorTable(**tensors())  # of shapes (3, 4) and (5,)
+    for bad in (np.ones(3, np.int64), np.ones(2, np.int32), [1, 1]):
+        message = r"^TensorTable.set_rows: rows must be an? int64 array of shape \(2,\), got "
+        refused(lambda bad=bad: table.set_rows(bad), message, (TypeError, ValueError))
+    for bad in (0, -1, 2, 10):
+        message = rf"^TensorTable.set_rows: rows\[1\] must be a divisor of 5 elements, got {bad}"
+        refused(lambda bad=bad: table.set_rows(np.array([3, bad])), message)
+    message = "table must be a TensorTable of matrices for this rule, got one without set_rows"
+    refused(lambda: KERNELS.muon_rule().step(table, 0.1, 1), f"^UpdateRule.step: {message}")
+    table.set_rows(np.array([3, 5]))
+    KERNELS.muon_rule().step(table, 0.1, 1)
+
+
 def test_tables_refuse_lists_that_do_not_match():
     for name in ("params", "grads"):
         arguments = tensors()
@@ -99,6 +113,10 @@ RULE_REFUSALS = [
     ("lars_rule", {"trust_coefficient": np.nan}, "trust_coefficient must be finite and at least 0"),
     ("lars_rule", {"eps": -1.0}, "eps must be finite and at least 0"),
     ("lars_rule", {"momentum": 0.0, "nesterov": True}, "momentum must be above 0 with nesterov"),
+    ("muon_rule", {"momentum": 1.0}, "momentum must be at least 0 and below 1"),
+    ("muon_rule", {"b": np.inf}, "b must be finite"),
+    ("muon_rule", {"eps": -1.0}, "eps must be finite and at least 0"),
+    ("muon_rule", {"ns_steps": 100}, "ns_steps must be at least 0 and below 100, got 100"),
     ("rmsprop_rule", {"alpha": 1.0}, "alpha must be at least 0 and below 1"),
     ("rmsprop_rule", {"eps": np.inf}, "eps must be finite and at least 0"),
     ("rmsprop_rule", {"momentum": -1.0}, "momentum must be finite and at least 0"),
@@ -120,6 +138,7 @@ SLOTS = [
     ("lamb_rule", {}, 2),
     ("lars_rule", {}, 1),
     ("lars_rule", {"momentum": 0.0}, 0),
+    ("muon_rule", {}, 1),
     ("rmsprop_rule", {"centered": True}, 2),
     ("rmsprop_rule", {"centered": True, "momentum": 0.5}, 3),
 ]

@@ -20,6 +20,7 @@ TOLERANCES = {
     "sum": Tolerance(2e-6, 2e-6),  # many terms, which may cancel: relative to the largest result
     "winograd": Tolerance(2e-6, 4e-6),  # sums of transformed products at a hundred channels and more
     "optimizer": Tolerance(2e-6, 5e-7),  # several steps
+    "muon": Tolerance(2e-6, 2e-6),  # the iteration multiplies roundings of small singular values
     "optax": Tolerance(4e-6, 1e-6),  # sixty steps
     "optax in float32": Tolerance(2e-4, 2e-5),  # its 1 - b^t loses bits
     "trajectory": Tolerance(4e-6, 1e-6),  # dozens of steps, or a reference that is float32 as well

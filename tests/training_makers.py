@@ -70,6 +70,7 @@ SLOTS = {
     "lamb_rule": lambda options: 2,
     "lars_rule": lambda options: int(options.get("momentum", 0.9) > 0),
     "lion_rule": lambda options: 1,
+    "muon_rule": lambda options: 1,
     "rmsprop_rule": lambda options: 1 + bool(options.get("centered")) + (options.get("momentum", 0) > 0),
 }
 MIXED = ((3,), (), (0,), (17, 5), (1, 33), (64,), (2, 3, 5, 7))  # tensor shapes, one of them empty
@@ -96,6 +97,8 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), spoilt
         settings = {name: rng.random(len(shapes), np.float32) for name in tables}
         if "adapts" in tables:
             settings["adapts"] = (settings["adapts"] > 0.5).astype(np.float32)
+        if kernel == "muon_rule":
+            settings["rows"] = np.array([(*shape, 1)[0] or 1 for shape in shapes])
         step = np.array([first], np.int64)
         return {"params": params, "grads": grads, "states": states, "lr": np.array([lr]), "step": step, **settings}
 
@@ -104,7 +107,8 @@ def optimizer(kernel, shapes=MIXED, steps=6, first=1, lr=0.05, tables=(), spoilt
         tensors=tensors, first=first if first > 1 else None, tables=tables or None, spoilt=spoilt or None, **options
     )
     size = sum(int(np.prod(shape)) for shape in shapes)
-    return Case(kernel, name, make, ("params", "states"), "optimizer", options, bench=bench, flops=12 * size * steps)
+    tolerance = "muon" if kernel == "muon_rule" else "optimizer"
+    return Case(kernel, name, make, ("params", "states"), tolerance, options, bench=bench, flops=12 * size * steps)
 
 
 def dense_update(n, inputs, outputs, rule="adam_rule", first=2, bias=True, weights=True, bench=False, **options):

@@ -18,7 +18,7 @@ StepNumbers checked_numbers(const char* function, const UpdateRule& rule, const 
   Border border(function);
   const StepNumbers numbers{border.in<double>("lr", lr, {1}).ptr(), border.in<std::int64_t>("step", step, {1}).ptr(),
                             found_inf_argument(border, found_inf)};
-  check_slots(function, rule, table);
+  check_table(function, rule, table);
   return numbers;
 }
 
@@ -43,7 +43,7 @@ void step_now(const UpdateRule& rule, const TensorTable& table, double lr, std::
               handle found_inf) {
   const char* name = "UpdateRule.step";
   check_step(name, step);
-  check_slots(name, rule, table);
+  check_table(name, rule, table);
   if (tape::recording() != nullptr)
     fail(name, "the step", "made while no tape records: call update", "one that would be recorded");
   Border border(name);
@@ -65,6 +65,7 @@ void bind_optimizer(py::module_& module) {
                   arg("lr_scale") = py::none(), arg("borrowed") = false)
       .def("matches", &TensorTable::matches, arg("params"), arg("grads"), arg("states"))
       .def("set_adapts", &TensorTable::set_adapts, arg("adapts"))
+      .def("set_rows", &TensorTable::set_rows, arg("rows"))
       .def("move_grads", &TensorTable::move_grads, arg("grads"));
   py::class_<TensorUpdates>(module, "TensorUpdates", py::module_local())
       .def("prepare", &TensorUpdates::prepare)

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "bindings/update_rule.h"
 
@@ -48,6 +49,11 @@ cpu::StepOptions checked_options(const Common& common) {
 template <class Rule>
 RulePointer elementwise(const Rule& rule, const Common& common) {
   return std::make_unique<ElementwiseRule<Rule>>(rule, checked_options(common));
+}
+
+template <class Kernel, class Rule>
+RulePointer by_tensor(const Rule& rule, const Common& common) {
+  return std::make_unique<TensorRule<Rule, Kernel>>(rule, checked_options(common));
 }
 
 // Defines module.name(own arguments, common arguments) for make(common, own...).
@@ -125,7 +131,7 @@ RulePointer lamb(const Common& common, double beta1, double beta2, double eps, b
   check_fraction(common.function, "beta2", beta2);
   check_size(common.function, "eps", eps);
   const LambRule rule{beta1, beta2, eps, bias_correction};
-  return std::make_unique<LayerwiseRule<LambRule>>(rule, checked_options(common));
+  return by_tensor<cpu::LayerwiseStep<LambRule>>(rule, common);
 }
 
 RulePointer lars(const Common& common, double momentum, double trust_coefficient, double eps, bool nesterov,
@@ -133,14 +139,24 @@ RulePointer lars(const Common& common, double momentum, double trust_coefficient
   check_size(common.function, "momentum", momentum);
   check_size(common.function, "trust_coefficient", trust_coefficient);
   check_size(common.function, "eps", eps);
-  const cpu::StepOptions options = checked_options(common);
   if (momentum == 0.0) {
     if (nesterov) fail(common.function, "momentum", "above 0 with nesterov", "0");
     const LarsRule<false> rule{momentum, trust_coefficient, eps, nesterov, lr_in_momentum};
-    return std::make_unique<LayerwiseRule<LarsRule<false>>>(rule, options);
+    return by_tensor<cpu::LayerwiseStep<LarsRule<false>>>(rule, common);
   }
   const LarsRule<true> rule{momentum, trust_coefficient, eps, nesterov, lr_in_momentum};
-  return std::make_unique<LayerwiseRule<LarsRule<true>>>(rule, options);
+  return by_tensor<cpu::LayerwiseStep<LarsRule<true>>>(rule, common);
+}
+
+RulePointer muon(const Common& common, double momentum, bool nesterov, double a, double b, double c, double eps,
+                 std::int64_t ns_steps, bool eps_added) {
+  check_fraction(common.function, "momentum", momentum);
+  for (const auto& [name, value] : {std::pair("a", a), std::pair("b", b), std::pair("c", c)})
+    check_range(common.function, name, value, -1e6, 1e6, "finite");
+  check_size(common.function, "eps", eps);
+  if (ns_steps < 0 || ns_steps >= 100)
+    fail(common.function, "ns_steps", "at least 0 and below 100", std::to_string(ns_steps));
+  return by_tensor<cpu::MuonStep>(MuonRule{momentum, a, b, c, eps, ns_steps, nesterov, eps_added}, common);
 }
 
 }  // namespace
@@ -159,6 +175,8 @@ void bind_rules(py::module_& module) {
               arg("bias_correction") = true);
   define_rule(module, "lars_rule", &lars, arg("momentum") = 0.9, arg("trust_coefficient") = 0.001, arg("eps") = 0.0,
               arg("nesterov") = false, arg("lr_in_momentum") = false);
+  define_rule(module, "muon_rule", &muon, arg("momentum") = 0.95, arg("nesterov") = true, arg("a") = 3.4445,
+              arg("b") = -4.775, arg("c") = 2.0315, arg("eps") = 1e-7, arg("ns_steps") = 5, arg("eps_added") = false);
   define_rule(module, "lion_rule", &lion, arg("beta1") = 0.9, arg("beta2") = 0.99);
 }
 

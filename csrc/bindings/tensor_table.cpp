@@ -211,6 +211,19 @@ void TensorTable::set_adapts(py::handle adapts) {
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].adapts = values[i] != 0.f;
 }
 
+void TensorTable::set_rows(py::handle rows) {
+  const char* name = "TensorTable.set_rows";
+  Border border(name);
+  const std::int64_t* values = numbers(border, "rows", rows, static_cast<std::int64_t>(tensors_.size()));
+  for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    if (values[i] < 1 || tensors_[i].count % values[i] != 0) {
+      fail(name, "rows[" + std::to_string(i) + "]", "a divisor of " + std::to_string(tensors_[i].count) + " elements",
+           std::to_string(values[i]));
+    }
+  }
+  for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].rows = values[i];
+}
+
 // No array that is written may overlap another one, of whatever tensor.
 void TensorTable::find_written() {
   const bool halves = formats_.master == cpu::Master::remainder;

@@ -34,8 +34,11 @@ class TensorTable {
 
   // Which tensors take the ratio of a rule with one for each tensor: float32[n], not 0.
   void set_adapts(py::handle adapts);
+  // That the tensors are matrices in C order of so many rows, int64[n].
+  void set_rows(py::handle rows);
 
   int slots() const { return slots_; }
+  bool has_rows() const { return tensors_.empty() || tensors_[0].rows > 0; }
   bool borrowed() const { return borrowed_; }
   cpu::TensorList list() const {
     return {tensors_.data(), static_cast<std::int64_t>(tensors_.size()), elements_, formats_};

@@ -2,9 +2,11 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "bindings/tensor_updates.h"
 #include "cpu/layerwise.h"
+#include "cpu/muon.h"
 
 namespace fnn::bindings {
 
@@ -20,6 +22,7 @@ class UpdateRule {
   virtual ~UpdateRule() = default;
   // How many lists of states a table needs.
   virtual int slots() const = 0;
+  virtual bool needs_rows() const { return false; }
   // Whether each element is treated by itself, nothing having to be known of the others.
   virtual bool elementwise() const = 0;
   // A step over all tensors of the table, whose gradients count grad_scale times. A tape that records keeps reading
@@ -32,10 +35,13 @@ class UpdateRule {
   }
 };
 
-inline void check_slots(const char* function, const UpdateRule& rule, const TensorTable& table) {
-  if (table.slots() == rule.slots()) return;
-  fail(function, "table", "a TensorTable with " + std::to_string(rule.slots()) + " lists of states for this rule",
-       std::to_string(table.slots()));
+inline void check_table(const char* function, const UpdateRule& rule, const TensorTable& table) {
+  if (table.slots() != rule.slots()) {
+    fail(function, "table", "a TensorTable with " + std::to_string(rule.slots()) + " lists of states for this rule",
+         std::to_string(table.slots()));
+  }
+  if (rule.needs_rows() && !table.has_rows())
+    fail(function, "table", "a TensorTable of matrices for this rule", "one without set_rows");
 }
 
 // On the threads that the table asks for.
@@ -67,18 +73,18 @@ class ElementwiseRule : public UpdateRule {
   cpu::StepOptions options_;
 };
 
-// A rule with a ratio for each tensor.
-template <class Rule>
-class LayerwiseRule : public UpdateRule {
+// A rule for which several elements have to be known.
+template <class Rule, class Kernel>
+class TensorRule : public UpdateRule {
  public:
-  LayerwiseRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
+  TensorRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
   int slots() const override { return Rule::kSlots; }
+  bool needs_rows() const override { return std::is_same_v<Rule, MuonRule>; }
   bool elementwise() const override { return false; }
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
     cpu::StepOptions options = options_;
     options.scale *= static_cast<float>(grad_scale);
-    launch_step(table,
-                cpu::LayerwiseStep<Rule>(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
+    launch_step(table, Kernel(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
   }
 
  private:

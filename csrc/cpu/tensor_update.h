@@ -42,6 +42,7 @@ struct OptimizerTensor {
   float l1, l2, decay, lr_scale;
   float* update = nullptr;
   bool adapts = true;             // whether a rule with a ratio for each tensor takes this one's (layerwise.h)
+  std::int64_t rows = 0;          // of a matrix that lies in C order, where that has been said (muon.h)
   float* scales[kMaxSlots] = {};  // of slots in 8 bits
   void* master = nullptr;         // the rest of a param in 16 bits: see tensor_list.h
 };

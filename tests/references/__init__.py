@@ -32,7 +32,7 @@ from .metrics import (
     squared_error,
     top_k_matches,
 )
-from .optimizers import adagrad_rule, adam_rule, lamb_rule, lars_rule, lion_rule, rmsprop_rule, sgd_rule
+from .optimizers import adagrad_rule, adam_rule, lamb_rule, lars_rule, lion_rule, muon_rule, rmsprop_rule, sgd_rule
 from .pool import (
     average_pool2d_backward,
     average_pool2d_forward,
@@ -53,7 +53,7 @@ __all__ = [
     "dropout", "first_nonfinite", "gather_rows", "gemm", "global_average_pool_backward",
     "global_average_pool_forward", "global_max_pool_backward", "global_max_pool_forward", "huber", "lamb_rule",
     "lars_rule", "lion_rule", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error",
-    "mean_squared_error", "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy",
+    "mean_squared_error", "muon_rule", "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy",
     "softmax_backward", "softmax_cross_entropy", "softmax_forward", "sparse_categorical_matches",
     "sparse_cross_entropy", "sparse_softmax_cross_entropy", "squared_error", "top_k_matches",
 ]  # fmt: skip

@@ -23,10 +23,11 @@ def _gradients(params, grads, l1, l2, common):
 
 
 def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr_scale=None, adapts=None,
-         decays_direction=None, **common):  # fmt: skip
+         rows=None, decays_direction=None, **common):  # fmt: skip
     """Calls rule(p, g, slots, lr, t) -> p for each tensor in each step, after weight decay; slots change in place.
 
     Args:
+        rows: of matrices, for rule(p, g, slots, lr, t, rows) -> p.
         decays_direction: not None for rules that go by tensor, rule(p, g, slots, lr, t, decay, adapt) -> p; whether
             weight decay that isn't decoupled is left to the rule.
     """
@@ -40,6 +41,8 @@ def _run(rule, params, grads, states, lr, step, l1=None, l2=None, decay=None, lr
         for i, g in enumerate(_gradients(params, current, l1, l2, common)):
             p, rate, factor = params[i], lr[0] * lr_scale[i], common.get("weight_decay", 0.0) * decay[i]
             more = () if decays_direction is None else (factor if not common.get("decoupled") else 0.0, adapts[i])
+            if rows is not None:
+                more = (int(rows[i]),)
             if common.get("decoupled"):
                 p = p * (1 - rate * factor)
             elif not decays_direction:
@@ -140,3 +143,26 @@ def lars_rule(params, grads, states, lr, step, momentum=0.9, trust_coefficient=0
         return p - scaled if lr_in_momentum else p - rate * scaled
 
     return _run(rule, params, grads, states, lr, step, decays_direction=False, **rest)
+
+
+def orthogonalize(x, a, b, c, eps, ns_steps, eps_added=False):
+    """Newton and Schulz's iteration, as in Muon."""
+    norm = np.sqrt((x**2).sum())
+    x = x / (norm + eps if eps_added else max(norm, eps))
+    for _ in range(ns_steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+def muon_rule(params, grads, states, lr, step, rows, momentum=0.95, nesterov=True, a=3.4445, b=-4.775, c=2.0315,
+              eps=1e-7, ns_steps=5, eps_added=False, **rest):  # fmt: skip
+    def rule(p, g, slots, rate, t, rows):
+        m = slots[0] = momentum * slots[0] + (1 - momentum) * g
+        direction = momentum * m + (1 - momentum) * g if nesterov else m
+        if p.size == 0:
+            return p
+        update = orthogonalize(direction.reshape(rows, -1), a, b, c, eps, ns_steps, eps_added)
+        return p - rate * update.reshape(p.shape)
+
+    return _run(rule, params, grads, states, lr, step, rows=rows, **rest)
