@@ -309,7 +309,8 @@ OPTIMIZERS = [
     optimizer("muon_rule", eps=0.5, eps_added=True),
     optimizer("lion_rule", beta1=0.7, beta2=0.8, weight_decay=0.1, decoupled=True),
     *[optimizer(rule, SEED_MLP, steps=1, bench=True, note="seed_mlp") for rule in RULES],
-    *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in RULES],
+    *[optimizer(rule, ((4_000_000,),), steps=1, bench=True) for rule in ("sgd_rule", "adam_rule", "rmsprop_rule")],
+    optimizer("muon_rule", ((512, 512),), steps=1, bench=True),
     optimizer("sgd_rule", ((4_000_000,),), steps=1, bench=True, momentum=0.9),
     optimizer("adam_rule", ((4_000_000,),), steps=1, bench=True, weight_decay=0.01, decoupled=True),
 ]

@@ -147,6 +147,8 @@ def lars_rule(params, grads, states, lr, step, momentum=0.9, trust_coefficient=0
 
 def orthogonalize(x, a, b, c, eps, ns_steps, eps_added=False):
     """Newton and Schulz's iteration, as in Muon."""
+    if x.shape[0] > x.shape[1]:
+        return orthogonalize(x.T, a, b, c, eps, ns_steps, eps_added).T
     norm = np.sqrt((x**2).sum())
     x = x / (norm + eps if eps_added else max(norm, eps))
     for _ in range(ns_steps):
