@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "cpu/gradient_survey.h"
+
 namespace fnn::cpu {
 namespace {
 
@@ -31,7 +33,7 @@ struct SquareSums {
 };
 
 // By value what the loops read: a store may alias anything in memory.
-template <class Rule, bool kStores>
+template <class Rule>
 void first_pass(const OptimizerTensor view, const float* grad, std::int64_t first, std::int64_t count,
                 const LayerNumbers<Rule> numbers, SquareSums* sums) {
   constexpr int kSlots = Rule::kStatesInFirst ? Rule::kSlots : 0;
@@ -47,13 +49,12 @@ void first_pass(const OptimizerTensor view, const float* grad, std::int64_t firs
     const Vec direction = numbers.step.first(kept, g, Vec(numbers.decay), slots);
     found.params.add_square(kept);
     found.directions.add_square(fill(direction, 0.f, lanes));  // 0 / (0 + 0) where no element is
-    if constexpr (kStores)
-      for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
+    for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
   });
   *sums = found;
 }
 
-template <class Rule, bool kStored>
+template <class Rule>
 void second_pass(const OptimizerTensor view, const float* grad, std::int64_t first, std::int64_t count,
                  const LayerNumbers<Rule> numbers, float ratio) {
   constexpr int kSlots = Rule::kSlots;
@@ -65,12 +66,11 @@ void second_pass(const OptimizerTensor view, const float* grad, std::int64_t fir
     Vec slots[kSlots + 1];
     for (int k = 0; k < kSlots; ++k) slots[k] = load(state[k] + i, lanes);
     const Vec p = load(param + i, lanes);
-    const Vec base = Vec(numbers.base) * p, kept = Vec(numbers.keep) * p;
     Vec g(0.f);
-    if constexpr (!kStored) g = numbers.prepare(p, load(grad + i, lanes));
-    if constexpr (!kStored && Rule::kStatesInFirst) numbers.step.first(kept, g, Vec(numbers.decay), slots);
+    if constexpr (Rule::kGradInSecond) g = numbers.prepare(p, load(grad + i, lanes));
+    const Vec base = Vec(numbers.base) * p, kept = Vec(numbers.keep) * p;
     store(result + i, numbers.step.second(base, kept, g, Vec(numbers.decay), slots, ratio), lanes);
-    if constexpr (!kStored)
+    if constexpr (!Rule::kStatesInFirst)
       for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
   });
 }
@@ -84,48 +84,36 @@ Scratch LayerwiseStep<Rule>::scratch(int threads) const {
 
 template <class Rule>
 void LayerwiseStep<Rule>::operator()(const Worker& worker) const {
+  constexpr unsigned kStates = Access::slots(Rule::kSlots);
   const GradientSurvey survey(list, options, found_inf, worker);
   if (survey.skips()) return;
-  // States that are rounded when they are stored: the step is to have the direction whose norm it was, so that it
-  // finds it anew, which costs a tenth of the time where memory is the limit.
-  bool exact = true;
-  for (int k = 0; k < Rule::kSlots; ++k) exact &= list.formats.slots[k] == Format::float32;
-  if (Rule::kStatesInFirst && exact)
-    run<Rule::kStatesInFirst>(survey, worker);
-  else
-    run<false>(survey, worker);
-}
-
-template <class Rule>
-template <bool kEarly>
-void LayerwiseStep<Rule>::run(const GradientSurvey& survey, const Worker& worker) const {
-  constexpr unsigned kStates = Access::slots(Rule::kSlots), kFirst = Rule::kStatesInFirst ? kStates : 0;
   const auto numbers_of = [&](const OptimizerTensor& tensor) {
     return LayerNumbers<Rule>(rule, tensor, options, *lr, *t, survey.factor(&tensor - list.tensors));
   };
   std::byte* free = worker.shared<std::byte>() + GradientSurvey::bytes(list, options, worker.size);
   const TensorSums<2> squares(reinterpret_cast<double*>(free), list.tensor_count, worker);
-  const Access for_norms = {Access::kParam | Access::kGrad | kFirst, kEarly ? kFirst : 0, *t};
+  const unsigned states = Rule::kStatesInFirst ? kStates : 0;
+  const Access for_norms = {Access::kParam | Access::kGrad | states, states, *t};
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const LayerNumbers<Rule> numbers = numbers_of(tensor);
     SquareSums sums;
     visit_elements(list, tensor, begin, end, for_norms,
                    [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
-                     first_pass<Rule, kEarly>(view, grad, first, count, numbers, &sums);
+                     first_pass<Rule>(view, grad, first, count, numbers, &sums);
                    });
     squares.add(&tensor - list.tensors, 0, sums.params.total());
     squares.add(&tensor - list.tensors, 1, sums.directions.total());
   });
   worker.barrier();
-  const Access for_step = {Access::kParam | kStates | (kEarly ? 0 : Access::kGrad),
-                           Access::kParam | (kEarly ? 0 : kStates), *t};
+  const unsigned written = Access::kParam | (Rule::kStatesInFirst ? 0 : kStates);
+  const Access for_step = {Access::kParam | kStates | (Rule::kGradInSecond ? Access::kGrad : 0), written, *t};
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const LayerNumbers<Rule> numbers = numbers_of(tensor);
     const auto norm = [&](int k) { return std::sqrt(squares.of(&tensor - list.tensors, k)); };
     const auto ratio = static_cast<float>(tensor.adapts ? rule.ratio(norm(0), norm(1)) : 1.0);
     visit_elements(list, tensor, begin, end, for_step,
                    [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
-                     second_pass<Rule, kEarly>(view, grad, first, count, numbers, ratio);
+                     second_pass<Rule>(view, grad, first, count, numbers, ratio);
                    });
   });
 }

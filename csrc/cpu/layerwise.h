@@ -1,7 +1,6 @@
 // Steps of the rules that need two norms of each tensor: one pass over all tensors for the norms, a meeting, one for
 // the rest. Everything else is as in optimizer.h.
 #pragma once
-#include "cpu/gradient_survey.h"
 #include "cpu/optimizer.h"
 #include "math/layerwise_rules.h"
 
@@ -22,10 +21,6 @@ struct LayerwiseStep : Kernel {
   Scratch scratch(int threads) const;
   std::int64_t work() const { return (5 + 2 * Rule::kSlots) * list.element_count; }
   void operator()(const Worker& worker) const;
-
- private:
-  template <bool kEarly>  // whether the first pass stores the states
-  void run(const GradientSurvey& survey, const Worker& worker) const;
 };
 
 }  // namespace fnn::cpu

@@ -1,6 +1,6 @@
 // Update rules that scale a tensor's whole step by what its parameters' norm is to that of their direction: as in
-// update_rules.h, but in two passes. `first` gives the direction of one element, whose squares the caller adds up, and
-// with kStatesInFirst its new states; `ratio` makes a factor of the two norms; `second` gives the new p, from them.
+// update_rules.h, but in two passes. `first` gives the direction of one element, whose squares the caller adds up;
+// `ratio` makes a factor of the two norms; `second` gives the new p.
 //
 // p comes to both with the decoupled decay of `keep`; `decay` is what weight decay adds to the direction, times p.
 // `base` is what the result of `second` is counted from, p as a rule.
@@ -13,7 +13,7 @@ namespace fnn {
 // u (You et al. 2020, Large batch optimization for deep learning: training BERT in 76 minutes, algorithm 2).
 struct LambRule {
   static constexpr int kSlots = 2;
-  static constexpr bool kStatesInFirst = true, kDecayInDirection = true;
+  static constexpr bool kStatesInFirst = true, kGradInSecond = false, kDecayInDirection = true;
   double beta1, beta2, eps;
   bool bias_correction;
   double eps_root = 0.0;
@@ -56,7 +56,7 @@ struct LambRule {
 template <bool kMomentum>
 struct LarsRule {
   static constexpr int kSlots = kMomentum;
-  static constexpr bool kStatesInFirst = false, kDecayInDirection = false;
+  static constexpr bool kStatesInFirst = false, kGradInSecond = true, kDecayInDirection = false;
   double momentum, trust_coefficient, eps;
   bool nesterov, lr_in_momentum, negated_buffer = false;
 

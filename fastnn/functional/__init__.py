@@ -31,7 +31,7 @@ from fastnn.functional.images import (
     global_max_pool2d,
     max_pool2d,
 )
-from fastnn.functional.layerwise_updates import lamb_, lars_
+from fastnn.functional.layerwise_updates import lamb_, lars_, muon_
 from fastnn.functional.linear import dense, gemm
 from fastnn.functional.losses import (
     binary_cross_entropy,
@@ -49,6 +49,6 @@ from fastnn.functional.updates import adagrad_, adam_, adamw_, lion_, rmsprop_, 
 __all__ = ["activation", "adagrad_", "adam_", "adamw_", "average_pool2d", "binary_cross_entropy", "conv2d"]
 __all__ += ["cross_entropy", "dense", "depthwise_conv2d", "dropout", "elu", "gelu", "gemm", "global_average_pool2d"]
 __all__ += ["global_max_pool2d", "huber", "lamb_", "lars_", "leaky_relu", "lion_", "max_pool2d"]
-__all__ += ["mean_absolute_error", "mean_squared_error", "relu", "rmsprop_", "sgd_", "sigmoid"]
+__all__ += ["mean_absolute_error", "mean_squared_error", "muon_", "relu", "rmsprop_", "sgd_", "sigmoid"]
 __all__ += ["sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus", "sparse_cross_entropy"]
 __all__ += ["sparse_softmax_cross_entropy", "tanh"]

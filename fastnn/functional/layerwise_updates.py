@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastnn._backend import kernels
-from fastnn._check import boolean, fail
+from fastnn._check import boolean, choice, describe, fail, integer
 from fastnn.functional.stepping import Arrays, Shared, bound, common_options, need_pair, need_state, option, run
 
 if TYPE_CHECKING:
@@ -102,3 +102,54 @@ def lars_(
         lists["momentum_buffer"] = momentum_buffer
     own = (momentum, trust_coefficient, eps, nesterov, lr_in_momentum)
     return run("lars_", _lars, own, lists, 1, lr, weight_decay, shared, adapts=adapts)
+
+
+@bound
+def _muon(
+    name: str, weight_decay: Any, common: Any, momentum: Any, nesterov: Any, factors: Any, eps: Any, ns_steps: Any
+) -> Any:
+    return kernels.muon_rule(
+        momentum=option(name, "momentum", momentum, minimum=0.0, below=1.0),
+        nesterov=boolean(name, "nesterov", nesterov),
+        **{key: option(name, f"ns_coefficients[{i}]", factor) for i, (key, factor) in enumerate(zip("abc", factors))},
+        eps=option(name, "eps", eps, minimum=0.0),
+        ns_steps=integer(name, "ns_steps", ns_steps, 0, 99),
+        **common_options(name, weight_decay, common),
+    )
+
+
+def muon_(
+    params: Arrays,
+    grads: Arrays,
+    momentum_buffer: Arrays,
+    *,
+    lr: float = 1e-3,
+    weight_decay: Any = 0.1,
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    ns_coefficients: tuple[float, float, float] = (3.4445, -4.775, 2.0315),
+    eps: float = 1e-7,
+    ns_steps: int = 5,
+    adjust_lr_fn: str | None = None,
+    **shared: Unpack[Shared],
+) -> bool:
+    """b = momentum b + (1 - momentum) g; X = b, or momentum b + (1 - momentum) g if ``nesterov``, over its norm;
+    ``ns_steps`` times X = a X + (b A + c A A) X with A = X X^T; p *= 1 - lr weight_decay; p -= lr r X.
+
+    For matrices, an array of m x n each; biases, embeddings and the like go through ``adamw_``.
+
+    Args:
+        params, grads, momentum_buffer (b): lists of matrices.
+        ns_coefficients: a, b, c.
+        eps: least norm that X is divided by.
+        adjust_lr_fn: r is sqrt(max(1, m / n)) with "original" or None, 0.2 sqrt(max(m, n)) with "match_rms_adamw".
+
+    Reference: Jordan et al. 2024, Muon: An optimizer for hidden layers in neural networks; Liu et al. 2025, Muon is
+    scalable for LLM training, for "match_rms_adamw".
+    """
+    if not isinstance(ns_coefficients, (tuple, list)) or len(ns_coefficients) != 3:
+        fail("muon_", "ns_coefficients", "three numbers", describe(ns_coefficients))
+    adjusted = choice("muon_", "adjust_lr_fn", adjust_lr_fn, (None, "original", "match_rms_adamw")) or "original"
+    lists = {"params": params, "grads": grads, "momentum_buffer": momentum_buffer}
+    own = (momentum, nesterov, tuple(ns_coefficients), eps, ns_steps)
+    return run("muon_", _muon, own, lists, 1, lr, weight_decay, shared, decoupled=True, matrices=adjusted)

@@ -78,6 +78,7 @@ def run(
     *,
     decoupled: bool = False,
     adapts: Sequence[bool] | None = None,
+    matrices: str = "",
 ) -> bool:
     """One step.
 
@@ -89,15 +90,17 @@ def run(
         shared: the other options.
         decoupled: what the option of this name is unless it's given.
         adapts: for each tensor, whether it takes the ratio of its norms; None: all do.
+        matrices: how the learning rate depends on a matrix's lengths, if the rule is one for matrices.
 
     Returns:
         Whether the step was made; False if it was skipped.
     """
     count = step if type(step) is int and step > 0 else integer(function, "step", step, 1)
     rate = number(function, "lr", lr, 0.0)
-    if shared or adapts is not None or not isinstance(weight_decay, (float, int)):
+    if shared or adapts is not None or matrices or not isinstance(weight_decay, (float, int)):
         shared.setdefault("decoupled", decoupled)
-        return _run_with(function, bind, own, lists, count, rate, weight_decay, shared, adapts)
+        kind = Settings(adapts=None if adapts is None else _flags(function, adapts), matrices=matrices)
+        return _run_with(function, bind, own, lists, count, rate, weight_decay, shared, kind)
     rule = _bind(function, bind, weight_decay, _DECOUPLED if decoupled else (), own)
     rule.step(tensor_lists.table(function, lists, len(lists) - 2), rate, count)
     note_changes(lists["params"])
@@ -113,7 +116,7 @@ def _run_with(
     lr: float,
     weight_decay: Any,
     shared: Shared,
-    adapts: Sequence[bool] | None,
+    kind: Settings,
 ) -> bool:
     """`run` with options that are shared, or another weight decay for each tensor."""
     for name in shared.keys() - Shared.__annotations__.keys():
@@ -123,7 +126,7 @@ def _run_with(
         decay, weight_decay = _numbers(function, "weight_decay", weight_decay), 1.0
     common = tuple((name, shared[name]) for name in _OF_RULES if name in shared)  # type: ignore[literal-required]
     rule = _bind(function, bind, weight_decay, common, own)
-    lists, settings = _with_storage(function, lists, shared, decay, adapts)
+    lists, settings = _with_storage(function, lists, shared, kind._replace(decay=decay))
     scale = number(function, "grad_scale", shared.get("grad_scale", 1.0))
     found = _found_inf(function, shared)
     table = tensor_lists.table(function, lists, slots, settings)
@@ -145,7 +148,7 @@ def _bind(function: str, bind: Callable[..., Any], weight_decay: Any, common: tu
 
 
 def _with_storage(
-    function: str, lists: dict[str, Arrays], shared: Shared, decay: tuple[float, ...] | None, adapts: Any
+    function: str, lists: dict[str, Arrays], shared: Shared, kind: Settings
 ) -> tuple[dict[str, Arrays], Settings]:
     """The lists with those of master copies and scales, and all else that belongs to the tensors."""
     l1, lr_scale, seed = shared.get("l1", 0.0), shared.get("lr_scale"), shared.get("seed")
@@ -153,14 +156,12 @@ def _with_storage(
     for name in scales.keys() - list(lists)[2:]:
         fail(function, "scales", f"of {', '.join(list(lists)[2:]) or 'no state'}", repr(name))
     master = shared.get("master")
-    settings = Settings(
+    settings = kind._replace(
         l1=_numbers(function, "l1", l1) if isinstance(l1, (list, tuple)) else option(function, "l1", l1, minimum=0.0),
-        decay=decay,
         lr_scale=None if lr_scale is None else _numbers(function, "lr_scale", lr_scale),
         seed=None if seed is None else integer(function, "seed", seed, 0, 2**64 - 1),
         scaled=tuple(name for name in list(lists)[2:] if name in scales),
         has_master=master is not None,
-        adapts=None if adapts is None else _flags(function, adapts),
     )
     more = {} if master is None else {"master": master}
     return {**lists, **more, **{f"scales[{name!r}]": scales[name] for name in settings.scaled}}, settings

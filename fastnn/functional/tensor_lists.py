@@ -33,6 +33,7 @@ class Settings(NamedTuple):
         scaled: the states of 8 bits.
         has_master: whether the parameters in float32, or what they lack of it, lie in a list of their own.
         adapts: None, or for each tensor whether it takes the ratio of its norms: 1 or 0.
+        matrices: "", or how Muon's learning rate depends on a matrix's lengths.
     """
 
     l1: Any = 0.0
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     scaled: tuple[str, ...] = ()
     has_master: bool = False
     adapts: tuple[float, ...] | None = None
+    matrices: str = ""
 
 
 class _Seen(NamedTuple):
@@ -150,6 +152,8 @@ def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings:
         if name in settings.scaled:
             _check_blocks(function, scale, counts, memory.counts[list(lists).index(scale)])
         scales.append(addresses.get(scale))
+    if settings.matrices:
+        rows, settings = _of_matrices(function, lists["params"], settings)
     per_tensor = {"l1": settings.l1 or None, "decay": settings.decay, "lr_scale": settings.lr_scale}
     options: dict[str, Any] = {
         name: _per_tensor(function, name, value, len(counts)) for name, value in per_tensor.items() if value is not None
@@ -167,6 +171,8 @@ def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings:
         table = kernels.TensorTable.of_addresses(addresses["params"], addresses["grads"], states, counts, **options)
     except ValueError as error:
         raise ValueError(_in_words_of(function, lists, slots, error)) from None
+    if settings.matrices:
+        table.set_rows(rows)
     if settings.adapts is not None:
         table.set_adapts(_per_tensor(function, "adapts", settings.adapts, len(counts)))
     return table
@@ -176,6 +182,23 @@ def _in_words_of(function: str, lists: dict[str, Sequence[Any]], slots: int, err
     """A message of the table's, of arrays that overlap, say, with the names that the caller gave."""
     message = re.sub(r"^TensorTable[.\w]*:", f"{function}:", str(error))
     return re.sub(r"states\[(\d)\]", lambda match: list(lists)[2 + int(match[1])], message)
+
+
+def _of_matrices(function: str, params: Sequence[Any], settings: Settings) -> tuple[np.ndarray, Settings]:
+    """How many rows each matrix has as it lies in memory, and settings with a learning rate for its lengths."""
+    rows, factors = np.zeros(len(params), np.int64), np.ones(len(params))
+    for i, param in enumerate(params):
+        name = f"params[{i}]"
+        shape, strides = _arrays.describe_array(function, name, param, written=True).layout
+        if len(shape) != 2:
+            _check.fail(function, name, "a matrix", f"an array of shape {shape}", "Use adamw_ for it.")
+        m, n = shape
+        rows[i] = n if strides[0] == 1 and m > 1 else m  # the other one of the matrix and its transpose
+        original = settings.matrices == "original"
+        factors[i] = max(1.0, m / max(n, 1)) ** 0.5 if original else 0.2 * max(m, n, 1) ** 0.5
+    scale = factors * (1.0 if settings.lr_scale is None else np.array(settings.lr_scale))
+    decay = (1.0 if settings.decay is None else np.array(settings.decay)) / factors  # not by the lengths
+    return rows, settings._replace(lr_scale=tuple(scale), decay=tuple(decay))
 
 
 def _storage(dtypes: dict[str, str], names: list[str], settings: Settings) -> dict[str, Any]:
