@@ -27,6 +27,15 @@ from fastnn.torch import native
 full = pytest.mark.parametrize("row", FULL, ids=named)
 
 
+@pytest.fixture
+def one_thread():
+    """Of torch's: more make operations as small as these no faster, and much slower where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_channels_last():
     model = torch.nn.Conv2d(3, 8, 3)
     model.weight.data = model.weight.data.to(memory_format=torch.channels_last)
@@ -186,7 +195,7 @@ def test_without_a_look_from_c(row, monkeypatch):
     assert_equal(params, expected)
 
 
-def test_a_training():
+def test_a_training(one_thread):
     """Loss and parameters of a small network that learns, in float32 by torch and by us."""
 
     def run(make):
