@@ -3,7 +3,7 @@
     python examples/torch_training.py --epochs 8 --checkpoint digits.pt
     python examples/torch_training.py --epochs 12 --checkpoint digits.pt   # goes on where the first run ended
 
-A small convolutional network learns the handwritten digits that fastnn ships: mixed precision (autocast and GradScaler),
+A small convolutional network learns the handwritten digits that fastnn ships: mixed precision (autocast, GradScaler),
 a schedule of the learning rate, clipping, and a checkpoint after every epoch with all that a run needs to go on.
 """
 
