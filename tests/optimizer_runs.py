@@ -7,7 +7,7 @@ from tolerances import difference
 
 from fastnn import _backend
 
-STEPS = 25
+STEPS = 50
 SHAPES = [(), (0,), (1,), (15,), (16,), (17,), (3, 11), (97,), (1009,), (40, 33)]
 START = [np.random.default_rng(7).standard_normal(shape).astype(np.float32) for shape in SHAPES]
 GRADS = [
@@ -19,16 +19,19 @@ GRADS = [
 ]
 
 
-def assert_close(actual, expected, what):
+def assert_close(actual, expected, what, tolerance="optimizer"):
     """All tensors together: what cancels to nearly 0 is as inexact as its largest terms."""
-    found = difference(*(np.concatenate([np.ravel(a) for a in arrays]) for arrays in (actual, expected)), "optimizer")
+    found = difference(*(np.concatenate([np.ravel(a) for a in arrays]) for arrays in (actual, expected)), tolerance)
     assert not found, f"{what}: {found}"
+
+
+NAMES = [f"p{i}" for i in range(len(SHAPES))]
 
 
 class Model:
     """Parameters in flat buffers, as a model has them, with gaps between."""
 
-    def __init__(self, shapes=SHAPES, start=START, regularizers=(None,)):
+    def __init__(self, shapes=SHAPES, start=START, regularizers=(None,), names=None):
         sizes = [int(np.prod(shape)) for shape in shapes]
         starts = np.cumsum([0, *(size + 3 for size in sizes)])
         self.flat, self.grad = (_backend.zeros(int(starts[-1])) for _ in range(2))
@@ -37,7 +40,9 @@ class Model:
             for flat in (self.flat, self.grad)
         ]
         self.parameters = [
-            SimpleNamespace(name=f"p{i}", value=value, grad=grad, regularizer=regularizers[i % len(regularizers)])
+            SimpleNamespace(
+                name=(names or NAMES)[i], value=value, grad=grad, regularizer=regularizers[i % len(regularizers)]
+            )
             for i, (value, grad) in enumerate(zip(*views))
         ]
         for parameter, value in zip(self.parameters, start):

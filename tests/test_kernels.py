@@ -16,7 +16,8 @@ LEVELS = _backend.isa_levels()
 NOT_KERNELS = {"isa", "num_threads", "set_num_threads", "TensorTable", "TensorUpdates", "xla_handlers"}
 NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure the machine
 NOT_KERNELS |= {"TensorWatch", "describe_dlpack", "next_step", "set_steps", "borrow_threads"}  # see test_torch_dropin
-NOT_KERNELS |= {"UpdateRule", "update", "updates"}  # which go with every rule
+NOT_KERNELS |= {"UpdateRule", "update", "updates", "add_squares", "end_update"}  # which go with every rule
+NOT_KERNELS |= {"ArrayLists"}  # tables made quickly: see test_functional
 # The state of a step, in tests/test_tape.py.
 NOT_KERNELS |= {
     "Tape",

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from keras_rules import keras_run
 from optimizer_runs import GRADS, SHAPES, START, STEPS, Model, assert_close
 
 from fastnn import optimizers, schedules
@@ -12,72 +13,6 @@ from fastnn.regularizers import L1L2
 
 REGULARIZERS = [None, L1L2(l1=0.02), L1L2(l2=0.03), L1L2(l1=0.01, l2=0.02)]
 
-
-def keras_run(optimizer, regularizers=(None,)):
-    """Keras 3's optimizers in float64 NumPy, transcribed: (parameters, {slot: arrays})."""
-    o, params = optimizer, [start.astype(np.float64) for start in START]
-    slots = {name: [np.zeros_like(p) for p in params] for name in optimizer.slot_names()}
-    for t, fresh in enumerate(GRADS, 1):
-        grads = []
-        for i, (p, g) in enumerate(zip(params, fresh)):
-            r = regularizers[i % len(regularizers)]
-            grads.append(g + (r.l1 * np.sign(p) + 2 * r.l2 * p if r else 0))
-        grads = keras_clip(o, grads)
-        lr = o.learning_rate(t - 1) if callable(o.learning_rate) else o.learning_rate
-        for i, (p, g) in enumerate(zip(params, grads)):
-            p = p - lr * (o.weight_decay or 0) * p
-            params[i] = KERAS_RULES[type(o)](o, p, g, {name: slots[name][i] for name in slots}, lr, t)
-    return params, slots
-
-
-def keras_clip(o, grads):
-    if o.clipnorm:
-        return [g * o.clipnorm / max(np.sqrt((g**2).sum()), o.clipnorm) for g in grads]
-    if o.global_clipnorm:
-        norm = np.sqrt(sum((g**2).sum() for g in grads))
-        return [g * o.global_clipnorm / max(norm, o.global_clipnorm) for g in grads]
-    return [np.clip(g, -o.clipvalue, o.clipvalue) for g in grads] if o.clipvalue else grads
-
-
-def keras_sgd(o, p, g, slots, lr, t):
-    if not o.momentum:
-        return p - lr * g
-    m = slots["momentum_buffer"]
-    m[...] = o.momentum * m + lr * g  # Keras' has the other sign
-    return p - (o.momentum * m + lr * g if o.nesterov else m)
-
-
-def keras_adam(o, p, g, slots, lr, t):
-    m, v = slots["exp_avg"], slots["exp_avg_sq"]
-    m += (g - m) * (1 - o.beta_1)
-    v += (g**2 - v) * (1 - o.beta_2)
-    if o.amsgrad:
-        slots["max_exp_avg_sq"][...] = np.maximum(slots["max_exp_avg_sq"], v)
-        v = slots["max_exp_avg_sq"]
-    alpha = lr * (np.sqrt(1 - o.beta_2**t) / (1 - o.beta_1**t) if o.bias_correction else 1)
-    return p - m * alpha / (np.sqrt(v) + o.epsilon)
-
-
-def keras_rmsprop(o, p, g, slots, lr, t):
-    v = slots["square_avg"]
-    v[...] = o.rho * v + (1 - o.rho) * g**2
-    d = v
-    if o.centered:
-        a = slots["grad_avg"]
-        a[...] = o.rho * a + (1 - o.rho) * g
-        d = v - a**2
-    u = lr * g / (np.sqrt(d + o.epsilon) if o.eps_inside_sqrt else np.sqrt(d) + o.epsilon)
-    if o.momentum:
-        slots["momentum_buffer"][...] = u = o.momentum * slots["momentum_buffer"] + u
-    return p - u
-
-
-KERAS_RULES = {
-    optimizers.SGD: keras_sgd,
-    optimizers.Adam: keras_adam,
-    optimizers.AdamW: keras_adam,
-    optimizers.RMSprop: keras_rmsprop,
-}
 
 # An argument of each class and a value that isn't its default; in a row of its own and in the walk below.
 CHANGES = {
@@ -99,9 +34,54 @@ CHANGES = {
         "centered": True,
         "eps_inside_sqrt": False,
     },
+    optimizers.Adagrad: {
+        "learning_rate": 0.03,
+        "initial_accumulator_value": 0.5,
+        "epsilon": 0.1,
+        "eps_inside_sqrt": False,
+    },
+    optimizers.Lion: {"learning_rate": 0.03, "beta_1": 0.8, "beta_2": 0.95},
+    optimizers.Lamb: {
+        "learning_rate": 0.03,
+        "beta_1": 0.8,
+        "beta_2": 0.95,
+        "epsilon": 0.1,
+        "bias_correction": False,
+        "decoupled_weight_decay": False,
+    },
+    optimizers.LARS: {
+        "learning_rate": 0.03,
+        "momentum": 0.7,
+        "nesterov": True,
+        "trust_coefficient": 0.5,
+        "epsilon": 0.1,
+        "decoupled_weight_decay": True,
+    },
+    optimizers.Muon: {
+        "learning_rate": 0.03,
+        "adam_beta_1": 0.8,
+        "adam_beta_2": 0.95,
+        "adam_weight_decay": 0.2,
+        "epsilon": 0.1,
+        "weight_decay": 0.1,
+        "exclude_layers": ["p6"],
+        "exclude_embeddings": False,
+        "muon_a": 3.2,
+        "muon_b": -5.0,
+        "muon_c": 1.8,
+        "adam_lr_ratio": 0.5,
+        "momentum": 0.7,
+        "ns_steps": 3,
+        "nesterov": False,
+        "rms_rate": None,
+    },
 }
-COMMON = {"weight_decay": 0.2, "clipnorm": 1.5, "clipvalue": 0.5, "global_clipnorm": 2.0}
-NEEDS = {"nesterov": {"momentum": 0.9}}  # what an argument needs beside it
+COMMON = {"weight_decay": 0.2, "clipnorm": 1.5, "clipvalue": 0.5, "global_clipnorm": 2.0, "skip_nonfinite": True}
+NAMES = [f"{'embedding' if i == 9 else 'p'}{i}" for i in range(len(SHAPES))]  # one that Muon leaves to AdamW
+NEEDS = {
+    "nesterov": {"momentum": 0.9},
+    "decoupled_weight_decay": {"weight_decay": 0.2},
+}  # what an argument needs beside it
 SCHEDULE = schedules.warmup(5) >> schedules.exponential(0.1, 0.9)
 ROWS = [
     *[(cls, {**NEEDS.get(name, {}), name: value}) for cls in CHANGES for name, value in CHANGES[cls].items()],
@@ -116,11 +96,15 @@ def test_the_classes_are_keras(cls, options):
     optimizer, model = cls(**options), Model(regularizers=REGULARIZERS)
     params = model.train(optimizer)
     expected, slots = keras_run(optimizer, REGULARIZERS)
-    assert_close(params, expected, "parameters")
+    assert_close(params, expected, "parameters", "trajectory" if cls is optimizers.Muon else "optimizer")
     state = optimizer.state_arrays()
     assert optimizer.iterations == STEPS
     for name, arrays in slots.items():
-        assert_close([state[f"{name}/p{i}"] for i in range(len(SHAPES))], arrays, name)
+        there = [i for i in range(len(SHAPES)) if f"{name}/p{i}" in state]
+        assert_close([state[f"{name}/p{i}"] for i in there], [arrays[i] for i in there], name)
+    assert sum(name != "iterations" for name in state) == sum(
+        optimizer.has_slot(name, parameter) for name in slots for parameter in model.parameters
+    )
     between = [model.flat[-3:], *optimizer._slots.values()]
     assert (between[0] == 0).all()  # nothing was written in the gaps
 
@@ -131,9 +115,12 @@ def test_every_argument_changes_the_result(cls):
     common = set(inspect.signature(optimizers.Optimizer.__init__).parameters) - {"self", "name"}
     assert own <= set(CHANGES[cls]) and common == {"learning_rate", *COMMON}
     for name, value in {**CHANGES[cls], **COMMON}.items():
-        needed = NEEDS.get(name, {})
-        usual, changed = (Model().train(cls(**needed, **more))[-1] for more in ({}, {name: value}))
-        assert not np.array_equal(usual, changed), name
+        needed, grads = NEEDS.get(name, {}), GRADS
+        if name == "skip_nonfinite":
+            grads = [*GRADS[:3], [np.full_like(g, np.inf) for g in GRADS[3]]]
+        arguments = ({}, {name: value})
+        runs = [Model(names=NAMES).train(cls(**needed, **more), grads) for more in arguments]
+        assert not all(np.array_equal(usual, changed, equal_nan=True) for usual, changed in zip(*runs)), name
     assert cls(name="own").name == "own" and cls().name == cls.default_name
     with pytest.raises(TypeError, match="unexpected keyword argument 'rate'"):
         cls(rate=1)
@@ -145,6 +132,10 @@ def test_defaults_are_keras():
         "adam": {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False},
         "adamw": {"learning_rate": 0.001, "weight_decay": 0.004, "epsilon": 1e-7},
         "rmsprop": {"learning_rate": 0.001, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False},
+        "adagrad": {"learning_rate": 0.001, "initial_accumulator_value": 0.1, "epsilon": 1e-7},
+        "lion": {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.99, "weight_decay": None},
+        "lamb": {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": None},
+        "muon": {"learning_rate": 0.001, "momentum": 0.95, "ns_steps": 5, "rms_rate": 0.2, "weight_decay": 0.004},
     }
     for name, values in wanted.items():
         config = optimizers.get(name).get_config()
@@ -198,6 +189,35 @@ def test_a_run_goes_on_to_the_bit(cls):
     assert second.get_config() == first.get_config()
 
 
+@pytest.mark.parametrize("cls", [optimizers.Lamb, optimizers.LARS])
+def test_parameters_excluded_from_layer_adaptation(cls):
+    """They take the step that an optimizer takes where all have the ratio 1, as with parameters of norm 0."""
+    optimizer, model = cls(0.1), Model()
+    optimizer.exclude_from_layer_adaptation(var_list=[model.parameters[8]], var_names=["p[67]$"])
+    usual, ones = Model().train(cls(0.1), GRADS[:1]), [np.zeros(shape, np.float32) for shape in SHAPES]
+    moves = Model(start=ones).train(cls(0.1), GRADS[:1])
+    for i, param in enumerate(model.train(optimizer, GRADS[:1])):
+        expected = START[i] + moves[i] if i in (6, 7, 8) else usual[i]
+        np.testing.assert_allclose(param, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="exclude_from_layer_adaptation must be called before build"):
+        optimizer.exclude_from_layer_adaptation(var_names=["p1"])
+
+
+@pytest.mark.parametrize("options", [{}, {"clipnorm": 3.0}, {"global_clipnorm": 3.0}, {"clipvalue": 0.5}], ids=str)
+@pytest.mark.parametrize("cls", CHANGES)
+def test_steps_that_are_skipped_do_not_count(cls, options):
+    """Wherever the gradient is that isn't finite."""
+    usual = Model().train(cls(0.1, **options), GRADS[:4])
+    grads = list(GRADS[:4])
+    for at, tensor in ((0, 9), (2, 0), (5, 6)):
+        grads.insert(at, [g + np.float32(np.inf if i == tensor else 0) for i, g in enumerate(GRADS[10])])
+    optimizer = cls(0.1, skip_nonfinite=True, **options)
+    skipping = Model().train(optimizer, grads)
+    assert (optimizer.iterations, optimizer.skipped_steps) == (4, 3)
+    for own, other in zip(skipping, usual):
+        np.testing.assert_array_equal(own, other)
+
+
 def test_a_state_of_another_optimizer():
     adam, sgd, other = optimizers.Adam(), optimizers.SGD(momentum=0.9), optimizers.Adam()
     for optimizer, shapes in ((adam, [(3,)]), (sgd, [(3,)]), (other, [(4,)])):
@@ -225,7 +245,7 @@ def test_names():
 BAD = [
     (
         lambda: optimizers.get("adm"),
-        "optimizers.get: optimizer must be one of 'sgd', 'adam', 'adamw', 'rmsprop', got 'adm'",
+        "optimizers.get: optimizer must be one of 'sgd', 'adam', .*'lars', 'muon', got 'adm'",
     ),
     (lambda: optimizers.get(3), "optimizers.get: optimizer must be one of 'sgd', .*got 3"),
     (lambda: optimizers.Adam(-0.1), "adam: learning_rate must be a finite number of at least 0, got -0.1"),
@@ -240,6 +260,15 @@ BAD = [
         "sgd: momentum must be above 0 with nesterov=True, got 0.0. Pass momentum=0.9",
     ),
     (lambda: optimizers.RMSprop(rho=2), "rmsprop: rho must be .*got 2.0"),
+    (lambda: optimizers.Adagrad(initial_accumulator_value=-1), "adagrad: initial_accumulator_value must be .*got -1.0"),
+    (lambda: optimizers.Lion(beta_2=1), "lion: beta_2 must be .*got 1.0"),
+    (lambda: optimizers.Lamb(decoupled_weight_decay=1), "lamb: decoupled_weight_decay must be True or False, got 1"),
+    (lambda: optimizers.LARS(trust_coefficient=0), "lars: trust_coefficient must be a finite number above 0, got 0.0"),
+    (lambda: optimizers.LARS(momentum=0, nesterov=True), "lars: momentum must be above 0 with nesterov=True, got 0"),
+    (lambda: optimizers.Muon(exclude_layers="head"), "muon: exclude_layers must be a list of strings, got 'head'"),
+    (lambda: optimizers.Muon(ns_steps=2.5), "muon: ns_steps must be a whole number .*got 2.5"),
+    (lambda: optimizers.Muon(ns_steps=100), "muon: ns_steps must be .*got 100"),
+    (lambda: optimizers.Adam(skip_nonfinite=1), "adam: skip_nonfinite must be True or False, got 1"),
     (lambda: optimizers.SGD(clipnorm=0), "sgd: clipnorm must be a finite number above 0, got 0.0"),
     (lambda: optimizers.SGD(weight_decay=-1), "sgd: weight_decay must be a finite number of at least 0, got -1.0"),
     (

@@ -14,10 +14,11 @@ float* found_inf_argument(Border& border, handle found_inf) {
 }
 
 StepNumbers checked_numbers(const char* function, const UpdateRule& rule, const TensorTable& table, handle lr,
-                            handle step, handle found_inf) {
+                            handle step, handle found_inf, handle square) {
   Border border(function);
   const StepNumbers numbers{border.in<double>("lr", lr, {1}).ptr(), border.in<std::int64_t>("step", step, {1}).ptr(),
-                            found_inf_argument(border, found_inf)};
+                            found_inf_argument(border, found_inf),
+                            square.is_none() ? nullptr : border.in<double>("square", square, {1}).ptr()};
   check_table(function, rule, table);
   return numbers;
 }
@@ -26,14 +27,14 @@ void check_step(const char* function, std::int64_t step) {
   if (step < 1) fail(function, "step", "at least 1", std::to_string(step));
 }
 
-void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle step, handle found_inf) {
-  const StepNumbers numbers = checked_numbers("update", rule, table, lr, step, found_inf);
+void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle step, handle found_inf, handle square) {
+  const StepNumbers numbers = checked_numbers("update", rule, table, lr, step, found_inf, square);
   check_step("update", *numbers.t);
   rule.step(table, numbers, 1.0);
 }
 
 std::unique_ptr<TensorUpdates> updates(const UpdateRule& rule, const TensorTable& table, handle lr, handle step) {
-  const StepNumbers numbers = checked_numbers("updates", rule, table, lr, step, py::none());
+  const StepNumbers numbers = checked_numbers("updates", rule, table, lr, step, py::none(), py::none());
   if (!rule.elementwise())
     fail("updates", "rule", "one that treats each element by itself, without clip_norm and skip_nonfinite", "another");
   return rule.updates(table, numbers.lr, numbers.t);
@@ -47,7 +48,20 @@ void step_now(const UpdateRule& rule, const TensorTable& table, double lr, std::
   if (tape::recording() != nullptr)
     fail(name, "the step", "made while no tape records: call update", "one that would be recorded");
   Border border(name);
-  rule.step(table, {&lr, &step, found_inf_argument(border, found_inf)}, grad_scale);
+  rule.step(table, {&lr, &step, found_inf_argument(border, found_inf), nullptr}, grad_scale);
+}
+
+void add_squares(const UpdateRule& rule, const TensorTable& table, handle square) {
+  Border border("add_squares");
+  rule.add_squares(table, border.out<double>("square", square, {1}).ptr());
+}
+
+void end_update(handle found_inf, handle step, handle skipped) {
+  Border border("end_update");
+  float* found = border.out<float>("found_inf", found_inf, {1}).ptr();
+  std::int64_t* count = border.out<std::int64_t>("step", step, {1}).ptr();
+  launch(cpu::EndUpdate(found, count, border.out<std::int64_t>("skipped", skipped, {1}).ptr()));
+  border.done();
 }
 
 }  // namespace
@@ -75,7 +89,10 @@ void bind_optimizer(py::module_& module) {
       .def_property_readonly("elementwise", &UpdateRule::elementwise)
       .def("step", &step_now, arg("table"), arg("lr"), arg("step"), arg("grad_scale") = 1.0,
            arg("found_inf") = py::none());
-  module.def("update", &update, arg("rule"), arg("table"), arg("lr"), arg("step"), arg("found_inf") = py::none());
+  module.def("update", &update, arg("rule"), arg("table"), arg("lr"), arg("step"), arg("found_inf") = py::none(),
+             arg("square") = py::none());
+  module.def("add_squares", &add_squares, arg("rule"), arg("table"), arg("square"));
+  module.def("end_update", &end_update, arg("found_inf"), arg("step"), arg("skipped"));
   module.def("updates", &updates, arg("rule"), arg("table"), arg("lr"), arg("step"), py::keep_alive<0, 2>(),
              py::keep_alive<0, 3>(), py::keep_alive<0, 4>());
 }

@@ -10,15 +10,24 @@
 
 namespace fnn::bindings {
 
-// What a step reads: numbers in arrays, so that a recorded step can be replayed with others. found_inf may be null.
+// What a step reads: numbers in arrays, so that a recorded step can be replayed with others. found_inf and square may
+// be null: see StepArguments.
 struct StepNumbers {
   const double* lr;
   const std::int64_t* t;
   float* found_inf;
+  const double* square;
 };
+
+// On the threads that the table asks for.
+template <class K>
+void launch_step(const TensorTable& table, const K& kernel) {
+  table.borrowed() && tape::recording() == nullptr ? launch_borrowing(kernel) : launch(kernel);
+}
 
 class UpdateRule {
  public:
+  explicit UpdateRule(const cpu::StepOptions& options) : options_(options) {}
   virtual ~UpdateRule() = default;
   // How many lists of states a table needs.
   virtual int slots() const = 0;
@@ -26,13 +35,28 @@ class UpdateRule {
   // Whether each element is treated by itself, nothing having to be known of the others.
   virtual bool elementwise() const = 0;
   // A step over all tensors of the table, whose gradients count grad_scale times. A tape that records keeps reading
-  // lr, t and found_inf where they lie.
+  // the numbers where they lie.
   virtual void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const = 0;
+  // Adds the squares of the table's gradients, as clipping by norm sees them.
+  void add_squares(const TensorTable& table, double* square) const {
+    launch_step(table, cpu::AddSquares(table.list(), options(), square));
+  }
   // Updates of the table's tensors one by one; for rules that are elementwise.
   virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& /*table*/, const double* /*lr*/,
                                                  const std::int64_t* /*t*/) const {
     return nullptr;
   }
+
+ protected:
+  const cpu::StepOptions& options() const { return options_; }
+  cpu::StepOptions options(double grad_scale) const {
+    cpu::StepOptions scaled = options_;
+    scaled.scale *= static_cast<float>(grad_scale);
+    return scaled;
+  }
+
+ private:
+  cpu::StepOptions options_;
 };
 
 inline void check_table(const char* function, const UpdateRule& rule, const TensorTable& table) {
@@ -44,52 +68,41 @@ inline void check_table(const char* function, const UpdateRule& rule, const Tens
     fail(function, "table", "a TensorTable of matrices for this rule", "one without set_rows");
 }
 
-// On the threads that the table asks for.
-template <class K>
-void launch_step(const TensorTable& table, const K& kernel) {
-  table.borrowed() && tape::recording() == nullptr ? launch_borrowing(kernel) : launch(kernel);
-}
-
 // A rule whose formula is about one element.
 template <class Rule>
 class ElementwiseRule : public UpdateRule {
  public:
-  ElementwiseRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
+  ElementwiseRule(const Rule& rule, const cpu::StepOptions& options) : UpdateRule(options), rule_(rule) {}
   int slots() const override { return Rule::kSlots; }
-  bool elementwise() const override { return options_.clip_norm == 0.f && !options_.skip_nonfinite; }
+  bool elementwise() const override { return options().clip_norm == 0.f && !options().skip_nonfinite; }
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
-    cpu::StepOptions options = options_;
-    options.scale *= static_cast<float>(grad_scale);
-    launch_step(table,
-                cpu::OptimizerStep<Rule>(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
+    launch_step(table, cpu::OptimizerStep<Rule>(table.list(), rule_, options(grad_scale), numbers.lr, numbers.t,
+                                                numbers.found_inf, numbers.square));
   }
   std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                          const std::int64_t* t) const override {
-    return std::make_unique<RuleUpdates<Rule>>(table, rule_, options_, lr, t);
+    return std::make_unique<RuleUpdates<Rule>>(table, rule_, options(), lr, t);
   }
 
  private:
   Rule rule_;
-  cpu::StepOptions options_;
 };
 
 // A rule for which several elements have to be known.
 template <class Rule, class Kernel>
 class TensorRule : public UpdateRule {
  public:
-  TensorRule(const Rule& rule, const cpu::StepOptions& options) : rule_(rule), options_(options) {}
+  TensorRule(const Rule& rule, const cpu::StepOptions& options) : UpdateRule(options), rule_(rule) {}
   int slots() const override { return Rule::kSlots; }
   bool needs_rows() const override { return std::is_same_v<Rule, MuonRule>; }
   bool elementwise() const override { return false; }
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
-    cpu::StepOptions options = options_;
-    options.scale *= static_cast<float>(grad_scale);
-    launch_step(table, Kernel(table.list(), rule_, options, numbers.lr, numbers.t, numbers.found_inf));
+    launch_step(table, Kernel(table.list(), rule_, options(grad_scale), numbers.lr, numbers.t, numbers.found_inf,
+                              numbers.square));
   }
 
  private:
   Rule rule_;
-  cpu::StepOptions options_;
 };
 
 }  // namespace fnn::bindings

@@ -52,38 +52,41 @@ std::size_t GradientSurvey::bytes(const TensorList& list, const StepOptions& opt
 }
 
 GradientSurvey::GradientSurvey(const TensorList& list, const StepOptions& options, float* found_inf,
-                               const Worker& worker)
+                               const double* square, const Worker& worker)
     : limit_(options.clip_norm), per_tensor_(options.clip_norm_per_tensor) {
   skips_ = found_inf != nullptr && *found_inf != 0.f;
   if (skips_) return;
+  const bool clips = limit_ > 0.f;
   bool nonfinite = false;
-  if (options.clip_norm > 0.f) {
-    find_norms(list, options, worker);
-    const double square = per_tensor_ && !options.skip_nonfinite ? 0.0 : squares_->of_all(0);
-    if (!per_tensor_) common_factor_ = clip_factor(square, limit_);
-    nonfinite = options.skip_nonfinite && !std::isfinite(square);
+  if (clips && (per_tensor_ || square == nullptr)) squares_.emplace(squares(list, options, worker));
+  if (square != nullptr || (clips && (!per_tensor_ || options.skip_nonfinite))) {
+    const double sum = square != nullptr ? *square : squares_->of_all(0);
+    if (clips && !per_tensor_) common_factor_ = clip_factor(sum, limit_);
+    nonfinite = options.skip_nonfinite && !std::isfinite(sum);
   } else if (options.skip_nonfinite) {
     nonfinite = find_nonfinite(list, options, worker);
   }
   skips_ = nonfinite;
-  // All have read it: they have met since.
-  if (nonfinite && found_inf != nullptr && worker.rank == 0) *found_inf = 1.f;
+  if (!nonfinite || found_inf == nullptr) return;
+  worker.barrier();  // all have read it
+  if (worker.rank == 0) *found_inf = 1.f;
 }
 
 double GradientSurvey::factor(std::int64_t tensor) const {
   return limit_ > 0.f && per_tensor_ ? clip_factor(squares_->of(tensor, 0), limit_) : common_factor_;
 }
 
-void GradientSurvey::find_norms(const TensorList& list, const StepOptions& options, const Worker& worker) {
-  squares_.emplace(worker.shared<double>(), list.tensor_count, worker);
+TensorSums<1> GradientSurvey::squares(const TensorList& list, const StepOptions& options, const Worker& worker) {
+  const TensorSums<1> sums(worker.shared<double>(), list.tensor_count, worker);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const Preparation prepare(tensor, options, 1.0);
-    squares_->add(&tensor - list.tensors, 0, square_sum(list, tensor, prepare, begin, end));
+    sums.add(&tensor - list.tensors, 0, square_sum(list, tensor, prepare, begin, end));
   });
   worker.barrier();
+  return sums;
 }
 
-bool GradientSurvey::find_nonfinite(const TensorList& list, const StepOptions& options, const Worker& worker) const {
+bool GradientSurvey::find_nonfinite(const TensorList& list, const StepOptions& options, const Worker& worker) {
   const TensorSums<1> zeros(worker.shared<double>(), 1, worker);
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     zeros.add(0, 0, static_cast<double>(zero_sum(list, tensor, options.scale, begin, end)));

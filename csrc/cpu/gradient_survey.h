@@ -3,7 +3,7 @@
 #pragma once
 #include <optional>
 
-#include "cpu/tensor_list.h"
+#include "cpu/optimizer.h"
 #include "cpu/tensor_sums.h"
 
 namespace fnn::cpu {
@@ -13,18 +13,23 @@ class GradientSurvey {
   // Shared bytes that a kernel needs for it, at the beginning of its scratch.
   static std::size_t bytes(const TensorList& list, const StepOptions& options, int threads);
 
-  // For every worker the same; they may meet. `found_inf`, which may be null: not 0 if the step is to be skipped; set
-  // to 1 where an infinity or NaN is looked for and found.
-  GradientSurvey(const TensorList& list, const StepOptions& options, float* found_inf, const Worker& worker);
+  // For every worker the same; they may meet.
+  template <class Rule>
+  GradientSurvey(const StepArguments<Rule>& step, const Worker& worker)
+      : GradientSurvey(step.list, step.options, step.found_inf, step.square, worker) {}
 
   // Whether nothing may be written.
   bool skips() const { return skips_; }
   // What clipping by norm multiplies a tensor's gradient by: min(1, clip_norm / norm).
   double factor(std::int64_t tensor) const;
 
+  // The squares of each tensor's gradient, as clipping by norm sees it. The workers meet.
+  static TensorSums<1> squares(const TensorList& list, const StepOptions& options, const Worker& worker);
+
  private:
-  void find_norms(const TensorList& list, const StepOptions& options, const Worker& worker);
-  bool find_nonfinite(const TensorList& list, const StepOptions& options, const Worker& worker) const;
+  GradientSurvey(const TensorList& list, const StepOptions& options, float* found_inf, const double* square,
+                 const Worker& worker);
+  static bool find_nonfinite(const TensorList& list, const StepOptions& options, const Worker& worker);
 
   std::optional<TensorSums<1>> squares_;
   float limit_ = 0.f;

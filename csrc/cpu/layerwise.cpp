@@ -1,6 +1,7 @@
 #include "cpu/layerwise.h"
 
 #include <cmath>
+#include <utility>
 
 #include "cpu/gradient_survey.h"
 
@@ -12,19 +13,18 @@ template <class Rule>
 struct LayerNumbers {
   typename Rule::Step step;
   Preparation prepare;
-  float decay, keep, base;  // keep: what decoupled decay leaves of p; base: the same, less p if there is an `update`
+  float decay;  // of the direction
+  Keep keep;
+  float whole;  // of p in the result: 0 if there is an `update`
 
-  LayerNumbers(const Rule& rule, const OptimizerTensor& tensor, StepOptions options, double lr, std::int64_t t,
+  LayerNumbers(const Rule& rule, const OptimizerTensor& tensor, const StepOptions& options, double lr, std::int64_t t,
                double factor)
-      : step(rule.at(lr * tensor.lr_scale, t)), prepare(tensor, options, factor), decay(0.f) {
-    const double weight_decay = options.weight_decay * tensor.decay;
-    if (Rule::kDecayInDirection && !options.decoupled) {
-      decay = static_cast<float>(weight_decay);
-      prepare.coupled = 0.f;
-    }
-    const double kept = options.decoupled ? 1.0 - lr * tensor.lr_scale * weight_decay : 1.0;
-    keep = static_cast<float>(kept);
-    base = static_cast<float>(tensor.update == nullptr ? kept : kept - 1.0);
+      : step(rule.at(lr * tensor.lr_scale, t)),
+        prepare(tensor, options, factor),
+        decay(0.f),
+        keep{options.decay_of(tensor, lr)},
+        whole(tensor.update == nullptr ? 1.f : 0.f) {
+    if (Rule::kDecayInDirection && !options.decoupled) std::swap(decay, prepare.coupled);
   }
 };
 
@@ -44,7 +44,7 @@ void first_pass(const OptimizerTensor view, const float* grad, std::int64_t firs
   for_lanes(0, count, [&](std::int64_t i, auto lanes) {
     Vec slots[kSlots + 1];
     for (int k = 0; k < kSlots; ++k) slots[k] = load(state[k] + i, lanes);
-    const Vec p = load(param + i, lanes), kept = Vec(numbers.keep) * p;
+    const Vec p = load(param + i, lanes), kept = numbers.keep(p);
     const Vec g = numbers.prepare(p, load(grad + i, lanes));
     const Vec direction = numbers.step.first(kept, g, Vec(numbers.decay), slots);
     found.params.add_square(kept);
@@ -68,7 +68,7 @@ void second_pass(const OptimizerTensor view, const float* grad, std::int64_t fir
     const Vec p = load(param + i, lanes);
     Vec g(0.f);
     if constexpr (Rule::kGradInSecond) g = numbers.prepare(p, load(grad + i, lanes));
-    const Vec base = Vec(numbers.base) * p, kept = Vec(numbers.keep) * p;
+    const Vec kept = numbers.keep(p), base = Vec(numbers.whole) * p - Vec(numbers.keep.decay) * p;
     store(result + i, numbers.step.second(base, kept, g, Vec(numbers.decay), slots, ratio), lanes);
     if constexpr (!Rule::kStatesInFirst)
       for (int k = 0; k < kSlots; ++k) store(state[k] + i, slots[k], lanes);
@@ -79,21 +79,26 @@ void second_pass(const OptimizerTensor view, const float* grad, std::int64_t fir
 
 template <class Rule>
 Scratch LayerwiseStep<Rule>::scratch(int threads) const {
-  return {GradientSurvey::bytes(list, options, threads) + TensorSums<2>::bytes(threads, list.tensor_count), 0};
+  return {GradientSurvey::bytes(this->list, this->options, threads) +
+              TensorSums<2>::bytes(threads, this->list.tensor_count),
+          0};
 }
 
 template <class Rule>
 void LayerwiseStep<Rule>::operator()(const Worker& worker) const {
   constexpr unsigned kStates = Access::slots(Rule::kSlots);
-  const GradientSurvey survey(list, options, found_inf, worker);
+  const GradientSurvey survey(*this, worker);
   if (survey.skips()) return;
+  const TensorList& list = this->list;
+  const StepOptions& options = this->options;
+  const std::int64_t t = *this->t;
   const auto numbers_of = [&](const OptimizerTensor& tensor) {
-    return LayerNumbers<Rule>(rule, tensor, options, *lr, *t, survey.factor(&tensor - list.tensors));
+    return LayerNumbers<Rule>(this->rule, tensor, options, *this->lr, t, survey.factor(&tensor - list.tensors));
   };
   std::byte* free = worker.shared<std::byte>() + GradientSurvey::bytes(list, options, worker.size);
   const TensorSums<2> squares(reinterpret_cast<double*>(free), list.tensor_count, worker);
   const unsigned states = Rule::kStatesInFirst ? kStates : 0;
-  const Access for_norms = {Access::kParam | Access::kGrad | states, states, *t};
+  const Access for_norms = {Access::kParam | Access::kGrad | states, states, t};
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const LayerNumbers<Rule> numbers = numbers_of(tensor);
     SquareSums sums;
@@ -106,11 +111,11 @@ void LayerwiseStep<Rule>::operator()(const Worker& worker) const {
   });
   worker.barrier();
   const unsigned written = Access::kParam | (Rule::kStatesInFirst ? 0 : kStates);
-  const Access for_step = {Access::kParam | kStates | (Rule::kGradInSecond ? Access::kGrad : 0), written, *t};
+  const Access for_step = {Access::kParam | kStates | (Rule::kGradInSecond ? Access::kGrad : 0), written, t};
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     const LayerNumbers<Rule> numbers = numbers_of(tensor);
     const auto norm = [&](int k) { return std::sqrt(squares.of(&tensor - list.tensors, k)); };
-    const auto ratio = static_cast<float>(tensor.adapts ? rule.ratio(norm(0), norm(1)) : 1.0);
+    const auto ratio = static_cast<float>(tensor.adapts ? this->rule.ratio(norm(0), norm(1)) : 1.0);
     visit_elements(list, tensor, begin, end, for_step,
                    [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
                      second_pass<Rule>(view, grad, first, count, numbers, ratio);

@@ -6,20 +6,12 @@
 
 namespace fnn::cpu {
 
-// lr, t and found_inf: as in OptimizerStep. A tensor whose `adapts` is false has the ratio 1.
+// A tensor whose `adapts` is false has the ratio 1.
 template <class Rule>
-struct LayerwiseStep : Kernel {
-  TensorList list;
-  Rule rule;
-  StepOptions options;
-  const double* lr;
-  const std::int64_t* t;
-  float* found_inf;
-  LayerwiseStep(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
-                const std::int64_t* t, float* found_inf = nullptr)
-      : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf) {}
+struct LayerwiseStep : StepArguments<Rule> {
+  using StepArguments<Rule>::StepArguments;
   Scratch scratch(int threads) const;
-  std::int64_t work() const { return (5 + 2 * Rule::kSlots) * list.element_count; }
+  std::int64_t work() const { return (5 + 2 * Rule::kSlots) * this->list.element_count; }
   void operator()(const Worker& worker) const;
 };
 

@@ -122,16 +122,16 @@ class MatrixStep {
   }
 
   void update() {
-    const double lr = *step_.lr * tensor_.lr_scale;
-    const double kept = step_.options.decoupled ? 1.0 - lr * step_.options.weight_decay * tensor_.decay : 1.0;
-    const Vec base(static_cast<float>(tensor_.update == nullptr ? kept : kept - 1.0)), rate(static_cast<float>(lr));
+    const Vec rate(static_cast<float>(*step_.lr * tensor_.lr_scale)), whole(tensor_.update == nullptr ? 1.f : 0.f);
+    const Vec decay(step_.options.decay_of(tensor_, *step_.lr));
     const float* x = x_ + mine_.begin;
     visit_elements(step_.list, tensor_, mine_.begin, mine_.end, {Access::kParam, Access::kParam, *step_.t},
                    [&](const OptimizerTensor& view, const float* /*grad*/, std::int64_t first, std::int64_t count) {
                      const float* param = view.param + first;
                      float* result = (view.update != nullptr ? view.update : view.param) + first;
                      for_lanes(0, count, [&](std::int64_t i, auto lanes) {
-                       store(result + i, base * load(param + i, lanes) - rate * load(x + i, lanes), lanes);
+                       const Vec p = load(param + i, lanes), base = whole * p - decay * p;
+                       store(result + i, base - rate * load(x + i, lanes), lanes);
                      });
                      x += count;
                    });
@@ -183,7 +183,7 @@ std::int64_t MuonStep::work() const {
 }
 
 void MuonStep::operator()(const Worker& worker) const {
-  const GradientSurvey survey(list, options, found_inf, worker);
+  const GradientSurvey survey(*this, worker);
   if (survey.skips()) return;
   const Plan plan(*this, worker.size);
   std::byte* const shared = worker.shared<std::byte>() + plan.survey;

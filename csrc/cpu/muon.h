@@ -6,18 +6,9 @@
 
 namespace fnn::cpu {
 
-// lr, t and found_inf: as in OptimizerStep. Every tensor has `rows`; which of a matrix and its transpose lies in memory
-// makes no difference.
-struct MuonStep : Kernel {
-  TensorList list;
-  MuonRule rule;
-  StepOptions options;
-  const double* lr;
-  const std::int64_t* t;
-  float* found_inf;
-  MuonStep(const TensorList& list, const MuonRule& rule, const StepOptions& options, const double* lr,
-           const std::int64_t* t, float* found_inf = nullptr)
-      : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf) {}
+// Every tensor has `rows`; which of a matrix and its transpose lies in memory makes no difference.
+struct MuonStep : StepArguments<MuonRule> {
+  using StepArguments<MuonRule>::StepArguments;
   Scratch scratch(int threads) const;
   std::int64_t work() const;
   void operator()(const Worker& worker) const;

@@ -12,22 +12,55 @@
 
 namespace fnn::cpu {
 
-// lr and t are read when the kernel runs, so that a recorded step can be replayed with new ones. found_inf, which may
-// be null: the step is skipped where it isn't 0; it becomes 1 where a gradient is found that isn't finite.
+// What every step is given. Numbers are read when the kernel runs, so that a recorded step can be replayed with others.
+// found_inf, which may be null: the step is skipped where it isn't 0; it becomes 1 where a gradient is found that isn't
+// finite. square, which may be null: the sum of the squares of all gradients, where they are more than this list's.
 template <class Rule>
-struct OptimizerStep : Kernel {
+struct StepArguments : Kernel {
   TensorList list;
   Rule rule;
   StepOptions options;
   const double* lr;
   const std::int64_t* t;
   float* found_inf;
-  OptimizerStep(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
-                const std::int64_t* t, float* found_inf = nullptr)
-      : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf) {}
+  const double* square;
+  StepArguments(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
+                const std::int64_t* t, float* found_inf = nullptr, const double* square = nullptr)
+      : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf), square(square) {}
+};
+
+template <class Rule>
+struct OptimizerStep : StepArguments<Rule> {
+  using StepArguments<Rule>::StepArguments;
   Scratch scratch(int threads) const;
-  std::int64_t work() const { return (3 + Rule::kSlots) * list.element_count; }
+  std::int64_t work() const { return (3 + Rule::kSlots) * this->list.element_count; }
   void operator()(const Worker& worker) const;
+};
+
+// Adds the squares of a list's gradients, as clipping by norm sees them, to a sum over several lists.
+struct AddSquares : Kernel {
+  TensorList list;
+  StepOptions options;
+  double* square;
+  AddSquares(const TensorList& list, const StepOptions& options, double* square)
+      : list(list), options(options), square(square) {}
+  Scratch scratch(int threads) const;
+  std::int64_t work() const { return list.element_count; }
+  void operator()(const Worker& worker) const;
+};
+
+// What a step ends with that may have been skipped: then it doesn't count as one.
+struct EndUpdate : Control {
+  float* found_inf;
+  std::int64_t *step, *skipped;
+  EndUpdate(float* found_inf, std::int64_t* step, std::int64_t* skipped)
+      : found_inf(found_inf), step(step), skipped(skipped) {}
+  void operator()(const Worker&) const {
+    if (*found_inf == 0.f) return;
+    *found_inf = 0.f;
+    --*step;
+    ++*skipped;
+  }
 };
 
 // The numbers of a step for each tensor, for kernels that update tensors one by one after it.

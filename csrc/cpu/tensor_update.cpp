@@ -35,11 +35,13 @@ void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step
     update<Rule::kSlots>(tensor, grad, begin, count, step.step, keep, prepare);
   };
   const Preparation prepare = step.prepare;
-  const Vec scale(prepare.scale * prepare.factor), kept(step.keep);
-  const auto keep = [kept](Vec p) { return p * kept; };
-  if (!prepare.only_scales())
+  const Keep keep = step.keep;
+  const Vec scale(prepare.scale * prepare.factor);
+  if (tensor.update != nullptr)  // what is added to p
+    run([keep](Vec p) { return Vec(-keep.decay) * p; }, prepare);
+  else if (!prepare.only_scales())
     run(keep, prepare);
-  else if (prepare.scale * prepare.factor != 1.f || step.keep != 1.f)
+  else if (prepare.scale * prepare.factor != 1.f || keep.decay != 0.f)
     run(keep, [scale](Vec, Vec g) { return scale * g; });
   else
     run([](Vec p) { return p; }, [](Vec, Vec g) { return g; });

@@ -10,6 +10,8 @@ g is the gradient, lr the learning rate and t the number of the step, counted fr
     p -= lr * weight_decay * p                       decoupled from g, as in AdamW (Loshchilov & Hutter 2019)
     p -= the update that the class describes
 
+With `skip_nonfinite` a step in which a gradient isn't finite changes nothing.
+
 `learning_rate` is a number, a schedule of `fastnn.schedules` or any callable `f(step) -> float`, called with the number
 of steps made so far.
 """
@@ -20,11 +22,15 @@ from typing import Any
 
 from fastnn import _check
 from fastnn.optimizers.base import Optimizer
-from fastnn.optimizers.rules import SGD, Adam, AdamW, RMSprop
+from fastnn.optimizers.layerwise import LARS, Lamb
+from fastnn.optimizers.muon import Muon
+from fastnn.optimizers.rules import SGD, Adagrad, Adam, AdamW, Lion, RMSprop
 
-__all__ = ["KNOWN", "SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+__all__ = ["KNOWN", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Lamb", "Lion", "Muon", "Optimizer", "RMSprop"]
+__all__ += ["deserialize", "get", "serialize"]
 
-KNOWN: dict[str, type[Optimizer]] = {cls.default_name: cls for cls in (SGD, Adam, AdamW, RMSprop)}
+_CLASSES: tuple[type[Optimizer], ...] = (SGD, Adam, AdamW, RMSprop, Adagrad, Lion, Lamb, LARS, Muon)
+KNOWN: dict[str, type[Optimizer]] = {cls.default_name: cls for cls in _CLASSES}
 
 
 def get(spec: Any) -> Optimizer:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn import _backend, _check, schedules
+from fastnn.optimizers.tables import Part, exact_names, matches, new_table, views_like
 
 Array = np.ndarray
 
@@ -27,6 +27,8 @@ class Optimizer:
         clipvalue: largest absolute value in a gradient.
         global_clipnorm: largest norm of all gradients together. At most one of the three may be given, as in Keras.
         name: for messages and saved models.
+        skip_nonfinite: a step in which a gradient is infinite or NaN changes nothing and doesn't count; `skipped_steps`
+            says how many there were. Costs a look at all gradients before the step.
     """
 
     default_name: ClassVar[str] = "optimizer"
@@ -40,6 +42,7 @@ class Optimizer:
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str | None = None,
+        skip_nonfinite: bool = False,
     ) -> None:
         self.name = name or self.default_name
         self.learning_rate = learning_rate
@@ -50,7 +53,9 @@ class Optimizer:
         clips = [argument for argument in ("clipnorm", "clipvalue", "global_clipnorm") if getattr(self, argument)]
         if len(clips) > 1:
             self._fail(" and ".join(clips), "given one at a time", "several", "Keep one of them.")
+        self.skip_nonfinite = _check.boolean(self.default_name, "skip_nonfinite", skip_nonfinite)
         self._lr, self._step = np.zeros(1), np.zeros(1, np.int64)
+        self._found_inf, self._skipped = np.zeros(1, np.float32), np.zeros(1, np.int64)
         self._slots: dict[str, list[Array]] = {}
         self._parameters: list[Any] = []
         self._excluded: list[str] = []
@@ -65,6 +70,18 @@ class Optimizer:
     def rule_options(self) -> dict[str, Any]:
         """The rule's arguments beside those that all optimizers share."""
         return {}
+
+    def initial_value(self, slot: str) -> float:
+        """What the elements of a state array are before the first step."""
+        return 0.0
+
+    def has_slot(self, slot: str, parameter: Any) -> bool:
+        """Whether a parameter has this state."""
+        return True
+
+    def parts(self, places: Sequence[int]) -> list[Part]:
+        """The rule and the table for the parameters at these places: one of each, or several for different ones."""
+        return [Part(self.make_rule(self.rule, self.rule_options()), self.make_table(places))]
 
     # ---- learning rate and step count
 
@@ -85,6 +102,11 @@ class Optimizer:
         """How many steps have been made."""
         return int(self._step[0])
 
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps changed nothing, as a gradient wasn't finite; only with `skip_nonfinite`."""
+        return int(self._skipped[0])
+
     def current_learning_rate(self) -> float:
         """The learning rate that the next step uses."""
         rate = self._learning_rate
@@ -99,8 +121,7 @@ class Optimizer:
         """
         if self._run is not None:
             self._fail("exclude_from_weight_decay", "called before build", "a call afterwards")
-        self._excluded += [f"^{re.escape(parameter.name)}$" for parameter in var_list]
-        self._excluded += list(var_names)
+        self._excluded += [*exact_names(var_list), *var_names]
 
     def build(self, parameters: Sequence[Any], flat_param: Array, flat_grad: Array) -> None:
         """Makes the state and the table of tensors.
@@ -111,9 +132,14 @@ class Optimizer:
         """
         self._parameters = list(parameters)
         values = [parameter.value for parameter in self._parameters]
-        self._slots = {name: _views(_backend.zeros(flat_param.shape), flat_param, values) for name in self.slot_names()}
-        self._step[0] = 0
-        self._run = self._bind(_backend.kernels.update, range(len(values)))
+        self._slots = {}
+        for name in self.slot_names():
+            flat, value = _backend.zeros(flat_param.shape), self.initial_value(name)
+            self._slots[name] = views_like(flat, flat_param, values)
+            for view in self._slots[name] if value else ():
+                view[...] = value
+        self._step[0] = self._skipped[0] = 0
+        self._run = self._bind_step(range(len(values)))
 
     def self_updates(self, parameters: Sequence[Any]) -> tuple[Any, Callable[[], None] | None] | None:
         """For a step in which the kernels that compute the gradients of some parameters update them at once.
@@ -126,28 +152,45 @@ class Optimizer:
             `step` updates all other parameters, None if there are none. None instead of both where an update needs
             every gradient before, as with clipping by norm.
         """
-        if not self._make_rule().elementwise:
+        parts = self.parts([])
+        if len(parts) != 1 or not parts[0].rule.elementwise:
             return None
         places = {id(parameter): place for place, parameter in enumerate(self._parameters)}
         chosen = [places.pop(id(parameter)) for parameter in parameters]
-        updates = self._bind(_backend.kernels.updates, chosen)()
-        return updates, self._bind(_backend.kernels.update, list(places.values())) if places else None
+        rule, table = self.parts(chosen)[0]
+        updates = _backend.kernels.updates(rule, table, self._lr, self._step)
+        return updates, self._bind_step(list(places.values())) if places else None
 
-    def _bind(self, kernel: Callable[..., Any], places: Sequence[int]) -> Callable[[], Any]:
-        """`kernel`, update or updates, with the rule and a table of the parameters at these places."""
+    def _bind_step(self, places: Sequence[int]) -> Callable[[], Any]:
+        """The kernel calls of a step of the parameters at these places."""
+        kernels, parts = _backend.kernels, self.parts(places)
+        found_inf = self._found_inf if self.skip_nonfinite else None
+        square = np.zeros(1) if len(parts) > 1 and (self.global_clipnorm or self.skip_nonfinite) else None
+        calls: list[Callable[[], Any]] = []
+        if square is not None:  # of the gradients of all parts
+            calls.append(functools.partial(kernels.clear_loss, square))
+            calls += [functools.partial(kernels.add_squares, *part, square) for part in parts]
+        calls += [functools.partial(kernels.update, *part, self._lr, self._step, found_inf, square) for part in parts]
+        if found_inf is not None:
+            calls.append(functools.partial(kernels.end_update, found_inf, self._step, self._skipped))
+        return calls[0] if len(calls) == 1 else functools.partial(_call_all, calls)
+
+    def make_rule(self, rule: str, options: dict[str, Any]) -> Any:
+        """The kernels' rule of this name with these options and the common ones."""
+        return getattr(_backend.kernels, rule)(**{**self.common_options(), **options})
+
+    def make_table(self, places: Sequence[int], slots: Iterable[str] | None = None, lr_scale: Any = None) -> Any:
+        """A ``TensorTable`` of the parameters at these places.
+
+        Args:
+            slots: the states that the rule needs, all if None.
+            lr_scale: what the learning rate is multiplied by for each parameter, but not its weight decay.
+        """
         chosen = [self._parameters[place] for place in places]
-        table = _backend.kernels.TensorTable(
-            [parameter.value for parameter in chosen],
-            [parameter.grad for parameter in chosen],
-            [[arrays[place] for place in places] for arrays in self._slots.values()],
-            l1=np.array([getattr(parameter.regularizer, "l1", 0.0) for parameter in chosen], np.float32),
-            l2=np.array([2 * getattr(parameter.regularizer, "l2", 0.0) for parameter in chosen], np.float32),
-            decay=np.array([self._decays(parameter.name) for parameter in chosen], np.float32),
-        )
-        return functools.partial(kernel, self._make_rule(), table, self._lr, self._step)
-
-    def _make_rule(self) -> Any:
-        return getattr(_backend.kernels, self.rule)(**self.common_options(), **self.rule_options())
+        names = self.slot_names() if slots is None else slots
+        states = [[self._slots[name][place] for place in places] for name in names]
+        decay = np.array([not matches(parameter.name, self._excluded) for parameter in chosen], np.float32)
+        return new_table(chosen, states, decay, lr_scale)
 
     def common_options(self) -> dict[str, Any]:
         """The rule's arguments for decay and clipping."""
@@ -157,6 +200,7 @@ class Optimizer:
             "clip_norm": self.clipnorm or self.global_clipnorm or 0.0,
             "clip_norm_per_tensor": self.clipnorm is not None,
             "clip_value": self.clipvalue or 0.0,
+            "skip_nonfinite": self.skip_nonfinite,
         }
 
     def step(self) -> None:
@@ -190,16 +234,14 @@ class Optimizer:
             return np.full(count, rate)
         return np.array([rate(step) for step in range(self.iterations, self.iterations + count)], np.float64)
 
-    def _decays(self, name: str) -> float:
-        return 0.0 if any(re.search(pattern, name) for pattern in self._excluded) else 1.0
-
     # ---- saving
 
     def state_arrays(self) -> dict[str, Array]:
         """The state by name: "iterations", int64[1], and "{slot}/{parameter}", views that a step changes."""
         state = {"iterations": self._step}
         for slot, arrays in self._slots.items():
-            state.update({f"{slot}/{p.name}": array for p, array in zip(self._parameters, arrays)})
+            pairs = zip(self._parameters, arrays)
+            state.update({f"{slot}/{p.name}": array for p, array in pairs if self.has_slot(slot, p)})
         return state
 
     def load_state_arrays(self, state: dict[str, Array]) -> None:
@@ -223,7 +265,7 @@ class Optimizer:
         """The constructor's arguments, as JSON can hold them."""
         rate = self._learning_rate
         config = {"learning_rate": rate.get_config() if isinstance(rate, schedules.Schedule) else rate}
-        names = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "name")
+        names = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "name", "skip_nonfinite")
         return {**config, **{name: getattr(self, name) for name in names}}
 
     # ---- checks
@@ -238,8 +280,6 @@ class Optimizer:
         return _check.number(self.default_name, argument, value, minimum=0, below=1)
 
 
-def _views(flat: Array, like: Array, views: Sequence[Array]) -> list[Array]:
-    """Views of `flat` that lie in it as `views` lie in `like`."""
-    base = like.__array_interface__["data"][0]
-    starts = [(view.__array_interface__["data"][0] - base) // like.itemsize for view in views]
-    return [flat[start : start + view.size].reshape(view.shape) for start, view in zip(starts, views)]
+def _call_all(calls: Sequence[Callable[[], Any]]) -> None:
+    for call in calls:
+        call()

@@ -138,3 +138,73 @@ class RMSprop(Optimizer):
     def get_config(self) -> dict[str, Any]:
         names = ("rho", "momentum", "epsilon", "centered", "eps_inside_sqrt")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class Adagrad(Optimizer):
+    """Adagrad.
+
+    s += g^2,  p -= lr g / sqrt(s + epsilon), or lr g / (sqrt(s) + epsilon) if not `eps_inside_sqrt` (torch's form)
+
+    Args:
+        initial_accumulator_value: what s is before the first step.
+
+    Reference: Duchi et al. 2011, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization.
+    """
+
+    default_name = "adagrad"
+    rule = "adagrad_rule"
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        eps_inside_sqrt: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        value = self._number("initial_accumulator_value", initial_accumulator_value, minimum=0)
+        self.initial_accumulator_value = value or 0.0
+        self.epsilon = self._number("epsilon", epsilon, minimum=0)
+        self.eps_inside_sqrt = _check.boolean("adagrad", "eps_inside_sqrt", eps_inside_sqrt)
+
+    def slot_names(self) -> list[str]:
+        return ["sum"]
+
+    def initial_value(self, slot: str) -> float:
+        return self.initial_accumulator_value
+
+    def rule_options(self) -> dict[str, Any]:
+        return {"eps": self.epsilon, "eps_inside_sqrt": self.eps_inside_sqrt}
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("initial_accumulator_value", "epsilon", "eps_inside_sqrt")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+class Lion(Optimizer):
+    """Lion: steps of one size, in the direction of a sign.
+
+    p -= lr sign(beta_1 m + (1 - beta_1) g),  m = beta_2 m + (1 - beta_2) g
+
+    A learning rate 3 to 10 times smaller than Adam's, and a weight decay as many times larger, do as a rule.
+
+    Reference: Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, algorithm 2.
+    """
+
+    default_name = "lion"
+    rule = "lion_rule"
+
+    def __init__(self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **common: Any) -> None:
+        super().__init__(learning_rate, **common)
+        self.beta_1 = self._fraction("beta_1", beta_1)
+        self.beta_2 = self._fraction("beta_2", beta_2)
+
+    def slot_names(self) -> list[str]:
+        return ["exp_avg"]
+
+    def rule_options(self) -> dict[str, Any]:
+        return {"beta1": self.beta_1, "beta2": self.beta_2}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "beta_1": self.beta_1, "beta_2": self.beta_2}
