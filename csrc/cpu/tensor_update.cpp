@@ -5,6 +5,11 @@ namespace {
 
 alignas(64) constexpr float kNoParam[kLanes] = {};
 
+// So many elements ahead of the loop memory is asked for. The processor's own prefetchers stop at the end of a page of
+// 4 KB, and the arithmetic of Adam leaves no room for loads of the next vectors: 25 million elements went at 0.79 to
+// 0.87 of the rate of scaling them in place, and at 0.88 to 0.94 so. 128 did as well, 192 worse.
+constexpr std::int64_t kAhead = 64;
+
 // `keep` maps p to what weight decay leaves of it, `prepare` (p, g) to the gradient that the rule gets. What the loop
 // reads comes by value: a store may alias anything in memory, and would make the compiler load it anew each time.
 template <int kSlots, class Step, class Keep, class Prepare>
@@ -17,6 +22,9 @@ void update(const OptimizerTensor tensor, const float* grad, std::int64_t begin,
   float* state[kSlots + 1];
   for (int k = 0; k < kSlots; ++k) state[k] = tensor.slots[k] + begin;
   for_lanes(0, count, [=](std::int64_t i, auto lanes) {
+    __builtin_prefetch(param + pace * (i + kAhead));
+    __builtin_prefetch(grad + i + kAhead);
+    for (int k = 0; k < kSlots; ++k) __builtin_prefetch(state[k] + i + kAhead);
     Vec slots[kSlots + 1];
     for (int k = 0; k < kSlots; ++k) slots[k] = load(state[k] + i, lanes);
     const Vec p = load(param + pace * i, lanes);
