@@ -266,6 +266,19 @@ METRICS = [
 
 SEED_MLP = ((1000, 128), (128,), (128, 64), (64,), (64, 10), (10,))
 CLIPS = ({}, {"clip_value": 0.1}, {"clip_norm": 2.0}, {"clip_norm": 2.0, "clip_norm_per_tensor": True})
+LONG = {"steps": 60, "weight_decay": 0.05, "clip_norm": 20.0, "tables": ("lr_scale",)}
+TRAJECTORIES = [
+    optimizer("sgd_rule", momentum=0.8, dampening=0.2, **LONG),
+    optimizer("sgd_rule", momentum=0.8, nesterov=True, lr_in_momentum=True, decoupled=True, **LONG),
+    optimizer("adam_rule", beta1=0.8, beta2=0.97, eps=1e-3, decoupled=True, **LONG),
+    optimizer("adam_rule", beta1=0.8, beta2=0.97, amsgrad=True, eps_hat=True, **LONG),
+    optimizer("rmsprop_rule", alpha=0.9, momentum=0.7, centered=True, eps=0.1, **LONG),
+    optimizer("adagrad_rule", lr_decay=0.1, eps=1e-3, **LONG),
+    optimizer("lion_rule", beta1=0.8, beta2=0.95, decoupled=True, **LONG),
+    optimizer("lamb_rule", beta1=0.8, beta2=0.97, eps=1e-3, **LONG),
+    optimizer("lars_rule", momentum=0.8, trust_coefficient=0.02, nesterov=True, eps=0.1, **LONG),
+    optimizer("muon_rule", momentum=0.8, decoupled=True, **LONG),
+]
 OPTIMIZERS = [
     *[optimizer(rule) for rule in RULES],
     *[optimizer(rule, shapes=((size,),)) for rule in RULES for size in (1, 15, 16, 17, 33, 97)],
@@ -322,6 +335,19 @@ def _flat(rows):
 
 
 CASES: list[Case] = _flat(
-    [*GEMM, *DENSE, *CONV, *CONV_POOL, *DEPTHWISE, *POOLING, *ELEMENTWISE, *CROP_FLIP, *LOSSES, *METRICS, *OPTIMIZERS]
+    [
+        *GEMM,
+        *DENSE,
+        *CONV,
+        *CONV_POOL,
+        *DEPTHWISE,
+        *POOLING,
+        *ELEMENTWISE,
+        *CROP_FLIP,
+        *LOSSES,
+        *METRICS,
+        *OPTIMIZERS,
+        *TRAJECTORIES,
+    ]
 )
 BENCH: list[Case] = [case for case in CASES if case.bench]
