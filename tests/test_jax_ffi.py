@@ -17,6 +17,12 @@ STRUCTS = {
     "Extension": ("XLA_FFI_Extension_Base", "struct_size type next"),
     "Version": ("XLA_FFI_Api_Version", "struct_size extension_start major_version minor_version"),
     "ErrorArguments": ("XLA_FFI_Error_Create_Args", "struct_size extension_start message code=errc"),
+    "ScheduleArguments": ("XLA_FFI_ThreadPool_Schedule_Args", "struct_size extension_start context=ctx task data"),
+    "ThreadCountArguments": (
+        "XLA_FFI_ThreadPool_NumThreads_Args",
+        "struct_size extension_start context=ctx threads=num_threads",
+    ),
+    "DestroyArguments": ("XLA_FFI_Error_Destroy_Args", "struct_size extension_start error"),
     "Buffer": ("XLA_FFI_Buffer", "struct_size extension_start dtype data rank dims"),
     "Text": ("XLA_FFI_ByteSpan", "begin=ptr size=len"),
     "ScalarAttribute": ("XLA_FFI_Scalar", "dtype value"),
@@ -32,7 +38,9 @@ STRUCTS = {
     "Metadata": ("XLA_FFI_Metadata", "struct_size version=api_version traits"),
     "Api": (
         "XLA_FFI_Api",
-        "struct_size extension_start version=api_version internal=internal_api create_error=XLA_FFI_Error_Create",
+        "struct_size extension_start version=api_version internal=internal_api create_error=XLA_FFI_Error_Create "
+        "error_message=XLA_FFI_Error_GetMessage destroy_error=XLA_FFI_Error_Destroy "
+        "schedule=XLA_FFI_ThreadPool_Schedule thread_count=XLA_FFI_ThreadPool_NumThreads",
     ),
 }
 LONGER = {"Api", "CallFrame", "Metadata"}  # XLA's have more fields behind, in some versions
@@ -41,6 +49,8 @@ NUMBERS = {
     "ErrorCode::internal": "XLA_FFI_Error_Code_INTERNAL",
     "DataType::s32": "XLA_FFI_DataType_S32",
     "DataType::s64": "XLA_FFI_DataType_S64",
+    "DataType::f16": "XLA_FFI_DataType_F16",
+    "DataType::bf16": "XLA_FFI_DataType_BF16",
     "DataType::f32": "XLA_FFI_DataType_F32",
     "DataType::f64": "XLA_FFI_DataType_F64",
     "Stage::execute": "XLA_FFI_ExecutionStage_EXECUTE",

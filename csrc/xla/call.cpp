@@ -30,6 +30,8 @@ std::int64_t element_count(const Buffer& buffer) {
 
 }  // namespace
 
+std::size_t Array::bytes() const { return static_cast<std::size_t>(count) * (dtype == DataType::f32 ? 4 : 2); }
+
 std::int64_t Call::find(const char* name, AttributeType type) const {
   const std::size_t length = std::strlen(name);
   for (std::int64_t i = 0; i < frame_.attributes.size; ++i) {
@@ -66,28 +68,46 @@ std::int64_t Call::counter(std::int64_t argument) const {
   return *static_cast<const std::int32_t*>(count.data);
 }
 
-const float* Call::floats(const char* name, std::int64_t count) const {
+const void* Call::numbers(const char* name, DataType dtype, std::int64_t count) const {
   const auto& attribute =
       *static_cast<const ArrayAttribute*>(frame_.attributes.items[find(name, AttributeType::array)]);
-  FNN_CHECK(attribute.dtype == DataType::f32, "an array of numbers is float32");
+  FNN_CHECK(attribute.dtype == dtype, "an array of numbers is of another type");
   FNN_CHECK(static_cast<std::int64_t>(attribute.size) == count, "an array of numbers has one for each tensor");
-  return static_cast<const float*>(attribute.data);
+  return attribute.data;
 }
 
-float* Call::argument(std::int64_t position, std::int64_t count, std::int64_t* elements) const {
-  const Buffer& found = buffer(frame_.arguments, position, "argument");
-  const std::int64_t size = element_count(found);
-  FNN_CHECK(found.dtype == DataType::f32, "an argument is float32");
-  FNN_CHECK(count == kAny || size == count, "an argument has as many elements as its tensor");
-  if (elements != nullptr) *elements = size;
-  return static_cast<float*>(found.data);
+const float* Call::floats(const char* name, std::int64_t count) const {
+  return static_cast<const float*>(numbers(name, DataType::f32, count));
 }
 
-float* Call::result(std::int64_t position, std::int64_t count) const {
-  const Buffer& found = buffer(frame_.results, position, "result");
-  FNN_CHECK(found.dtype == DataType::f32, "a result is float32");
-  FNN_CHECK(element_count(found) == count, "a result has as many elements as its tensor");
-  return static_cast<float*>(found.data);
+const std::int64_t* Call::integers(const char* name, std::int64_t count) const {
+  return static_cast<const std::int64_t*>(numbers(name, DataType::s64, count));
+}
+
+bool Call::succeeded(Error* error) const {
+  if (error == nullptr) return true;
+  DestroyArguments arguments{sizeof(DestroyArguments), nullptr, error};
+  frame_.api->destroy_error(&arguments);
+  return false;
+}
+
+std::int64_t Call::pool_size() const {
+  std::int64_t threads = 1;
+  if (frame_.api->struct_size < sizeof(Api)) return threads;
+  ThreadCountArguments arguments{sizeof(ThreadCountArguments), nullptr, frame_.context, &threads};
+  return succeeded(frame_.api->thread_count(&arguments)) ? threads : 1;
+}
+
+bool Call::schedule(Task* task, void* data) const {
+  ScheduleArguments arguments{sizeof(ScheduleArguments), nullptr, frame_.context, task, data};
+  return succeeded(frame_.api->schedule(&arguments));
+}
+
+Array Call::array(const Buffers& buffers, std::int64_t position, const char* what) {
+  const Buffer& found = buffer(buffers, position, what);
+  FNN_CHECK(found.dtype == DataType::f32 || found.dtype == DataType::bf16 || found.dtype == DataType::f16,
+            std::string(what) + "s are float32, bfloat16 or float16");
+  return {found.data, found.dtype, element_count(found)};
 }
 
 const Buffer& Call::buffer(const Buffers& buffers, std::int64_t position, const char* what) {

@@ -8,6 +8,16 @@
 
 namespace fnn::xla {
 
+// A buffer as a handler sees it.
+struct Array {
+  void* data;
+  DataType dtype;
+  std::int64_t count;
+
+  std::size_t bytes() const;
+  float* floats() const { return static_cast<float*>(data); }  // an address only, where dtype is another
+};
+
 class Call {
  public:
   explicit Call(const CallFrame& frame) : frame_(frame) {}
@@ -19,20 +29,27 @@ class Call {
   std::int64_t integer(const char* name) const;
   // A scalar argument that is a whole number.
   std::int64_t counter(std::int64_t argument) const;
-  // An attribute that is an array of float32 with `count` elements.
+  // An attribute that is an array of float32, or int64, with `count` elements.
   const float* floats(const char* name, std::int64_t count) const;
+  const std::int64_t* integers(const char* name, std::int64_t count) const;
+
+  // XLA's own threads, 1 if it shows none; and whether it will start task(data) on one of them, some time.
+  std::int64_t pool_size() const;
+  bool schedule(Task* task, void* data) const;
 
   std::int64_t argument_count() const { return frame_.arguments.size; }
   std::int64_t result_count() const { return frame_.results.size; }
-  // A buffer of float32 with `count` elements, kAny for any number; `elements` gets their number.
-  static constexpr std::int64_t kAny = -1;
-  float* argument(std::int64_t position, std::int64_t count, std::int64_t* elements = nullptr) const;
-  float* result(std::int64_t position, std::int64_t count) const;
+  // A buffer of float32, bfloat16 or float16.
+  Array argument(std::int64_t position) const { return array(frame_.arguments, position, "argument"); }
+  Array result(std::int64_t position) const { return array(frame_.results, position, "result"); }
 
  private:
   std::int64_t find(const char* name, AttributeType type) const;
+  const void* numbers(const char* name, DataType dtype, std::int64_t count) const;
+  static Array array(const Buffers& buffers, std::int64_t position, const char* what);
   static const Buffer& buffer(const Buffers& buffers, std::int64_t position, const char* what);
   const Buffer& scalar(std::int64_t argument) const;
+  bool succeeded(Error* error) const;
 
   const CallFrame& frame_;
 };

@@ -17,7 +17,8 @@ struct Error;             // XLA's own
 struct ExecutionContext;  // XLA's own
 
 enum class ErrorCode : std::int32_t { invalid_argument = 3, internal = 13 };
-enum class DataType : std::int32_t { s32 = 4, s64 = 5, f32 = 11, f64 = 12 };  // those that handlers here take
+// Those that handlers here take.
+enum class DataType : std::int32_t { s32 = 4, s64 = 5, f16 = 10, f32 = 11, f64 = 12, bf16 = 16 };
 enum class Stage : std::int32_t { execute = 3 };
 enum class ArgumentType : std::int32_t { buffer = 1 };  // of results too
 enum class AttributeType : std::int32_t { array = 1, dictionary = 2, scalar = 3, string = 4 };
@@ -42,13 +43,41 @@ struct ErrorArguments {
   ErrorCode code;
 };
 
-// The functions that XLA offers; there are more after the first.
+using Task = void(void* data);
+
+struct ScheduleArguments {
+  std::size_t struct_size;
+  Extension* extension_start;
+  ExecutionContext* context;
+  Task* task;
+  void* data;
+};
+
+struct ThreadCountArguments {
+  std::size_t struct_size;
+  Extension* extension_start;
+  ExecutionContext* context;
+  std::int64_t* threads;
+};
+
+struct DestroyArguments {
+  std::size_t struct_size;
+  Extension* extension_start;
+  Error* error;
+};
+
+// The functions that XLA offers; there are more after the last.
 struct Api {
   std::size_t struct_size;
   Extension* extension_start;
   Version version;
   const void* internal;
   Error* (*create_error)(ErrorArguments*);
+  const void* error_message;
+  void (*destroy_error)(DestroyArguments*);
+  const void* others[8];  // about streams, types, state and memory
+  Error* (*schedule)(ScheduleArguments*);
+  Error* (*thread_count)(ThreadCountArguments*);
 };
 
 struct Buffer {

@@ -1,77 +1,68 @@
-// One step of an optimizer over all leaves of a tree, as one call by XLA.
+// One step of an optimizer over the leaves of a tree, or some of them, as one call by XLA.
 //
-// Arguments: the step's number t from 1, the traced hyperparameters, then [params], grads and each slot of the state,
-// one
-//            buffer for each of the n tensors.
-// Results:   the params, or with the attribute `updates` what is to be added to them, and the slots. Each is meant to
-// lie
-//            where an argument lies (input_output_aliases in Python); one that doesn't is filled from there first.
-// Attributes: `tensors` (n), `updates`, `has_params` (0 or 1), `decay` (float32[n]: times weight_decay), and the
-//            hyperparameters by name, as Call::number reads them.
+// Arguments and results: tensors.h. Further attributes: `decoupled`, `skip_nonfinite` (0 or 1; with it there is one
+// more result, float32[], which is 1 if the step was skipped) and the hyperparameters by name, as Call::number reads
+// them.
 #include "xla/optimizer.h"
 
-#include <cstring>
-#include <vector>
+#include <algorithm>
+#include <type_traits>
 
-#include "cpu/optimizer.h"
-#include "xla/call.h"
+#include "cpu/layerwise.h"
+#include "cpu/muon.h"
+#include "xla/tensors.h"
+#include "xla/thread_pool.h"
 
 namespace fnn::xla {
 namespace {
 
-// The result at `position`, which holds what `argument` holds.
-float* in_place(const Call& call, std::int64_t position, const float* argument, std::int64_t count) {
-  float* result = call.result(position, count);
-  if (result != argument && count > 0) std::memcpy(result, argument, static_cast<std::size_t>(count) * sizeof(float));
-  return result;
-}
+// Elements that are worth a task of their own.
+constexpr std::int64_t kShare = 1 << 16;
 
-// The table of one call. Its memory stays with the thread, as there is one call a step.
-cpu::TensorList read_tensors(const Call& call, int slots, std::vector<cpu::OptimizerTensor>& tensors) {
-  const std::int64_t n = call.integer("tensors");
-  const bool updates = call.integer("updates") != 0, has_params = call.integer("has_params") != 0;
-  FNN_CHECK(n >= 0 && call.result_count() == n * (1 + slots), "there is a result for each tensor and slot");
-  FNN_CHECK(updates || has_params, "there are parameters to change");
-  const std::int64_t first_slot = call.argument_count() - n * slots, first_grad = first_slot - n;
-  const std::int64_t first_param = first_grad - n;
-  const float* decay = call.floats("decay", n);
-  tensors.clear();
-  std::int64_t begin = 0;
-  for (std::int64_t i = 0; i < n; ++i) {
-    cpu::OptimizerTensor tensor{};
-    tensor.begin = begin;
-    tensor.decay = decay[i];
-    tensor.lr_scale = 1.f;
-    tensor.grad = call.argument(first_grad + i, Call::kAny, &tensor.count);
-    if (has_params) tensor.param = call.argument(first_param + i, tensor.count);
-    if (updates) {
-      tensor.update = call.result(i, tensor.count);
-    } else {
-      tensor.param = in_place(call, i, tensor.param, tensor.count);
-    }
-    for (int k = 0; k < slots; ++k) {
-      const float* before = call.argument(first_slot + k * n + i, tensor.count);
-      tensor.slots[k] = in_place(call, (1 + k) * n + i, before, tensor.count);
-    }
-    begin += tensor.count;
-    tensors.push_back(tensor);
+struct Numbers {
+  double lr;
+  std::int64_t t;
+  cpu::StepOptions options;
+  float* found_inf = nullptr;
+
+  explicit Numbers(const Call& call) : lr(call.number("learning_rate")), t(call.counter(0)) {
+    FNN_CHECK(t >= 1, "the state's count is at least 0");
+    options.weight_decay = call.number("weight_decay");
+    options.decoupled = call.integer("decoupled") != 0;
+    options.scale = static_cast<float>(call.number("grad_scale"));
+    options.clip_norm = static_cast<float>(call.number("clip_norm"));
+    options.clip_value = static_cast<float>(call.number("clip_value"));
+    options.skip_nonfinite = call.integer("skip_nonfinite") != 0;
+    if (!options.skip_nonfinite) return;
+    const Array found = call.result(call.result_count() - 1);
+    FNN_CHECK(found.dtype == DataType::f32 && found.count == 1, "the last result says whether the step was skipped");
+    found_inf = found.floats();
+    *found_inf = 0.f;
   }
-  return {tensors.data(), n, begin};
+};
+
+// The threads meet in these kernels, so that all of them have to be there: the team's own.
+template <class Kernel, class Rule>
+void step_together(const Call& call, const Rule& rule) {
+  const Numbers numbers(call);
+  const cpu::TensorList list = read_tensors(call, Rule::kSlots);
+  for (std::int64_t i = 0; std::is_same_v<Rule, MuonRule> && i < list.tensor_count; ++i) {
+    FNN_CHECK(list.tensors[i].rows > 0, "every tensor is a matrix");
+  }
+  run(Kernel(list, rule, numbers.options, &numbers.lr, &numbers.t, numbers.found_inf));
 }
 
 template <class Rule>
 void step(const Call& call, const Rule& rule) {
-  thread_local std::vector<cpu::OptimizerTensor> tensors;
-  const cpu::TensorList list = read_tensors(call, Rule::kSlots, tensors);
-  cpu::StepOptions options;
-  options.weight_decay = call.number("weight_decay");
-  options.decoupled = true;
-  options.scale = static_cast<float>(call.number("grad_scale"));
-  options.clip_norm = static_cast<float>(call.number("clip_norm"));
-  const double lr = call.number("learning_rate");
-  const std::int64_t t = call.counter(0);
-  FNN_CHECK(t >= 1, "the state's count is at least 0");
-  run(cpu::OptimizerStep<Rule>(list, rule, options, &lr, &t));
+  using Kernel = cpu::OptimizerStep<Rule>;
+  const Numbers numbers(call);
+  if (numbers.options.clip_norm > 0.f || numbers.options.skip_nonfinite) return step_together<Kernel>(call, rule);
+  const cpu::TensorList list = read_tensors(call, Rule::kSlots);
+  const Kernel kernel(list, rule, numbers.options, &numbers.lr, &numbers.t);
+  for_shares(call, std::max<std::int64_t>(1, list.element_count / kShare),
+             [&](std::int64_t share, std::int64_t shares) {
+               kernel(Worker(nullptr, static_cast<int>(share), static_cast<int>(shares), nullptr, nullptr));
+             });
 }
 
 void sgd(const Call& call) { step(call, SgdRule{}); }
@@ -104,6 +95,38 @@ void rmsprop(const Call& call) {
   step(call, rule);
 }
 
+void adagrad(const Call& call) { step(call, AdagradRule{0.0, call.number("eps"), true}); }
+
+void lion(const Call& call) { step(call, LionRule{call.number("b1"), call.number("b2")}); }
+
+void lamb(const Call& call) {
+  LambRule rule{call.number("b1"), call.number("b2"), call.number("eps"), true};
+  rule.eps_root = call.number("eps_root");
+  step_together<cpu::LayerwiseStep<LambRule>>(call, rule);
+}
+
+void lars(const Call& call) {
+  const LarsRule<true> rule{call.number("momentum"),
+                            call.number("trust_coefficient"),
+                            call.number("eps"),
+                            call.integer("nesterov") != 0,
+                            true,
+                            true};
+  step_together<cpu::LayerwiseStep<LarsRule<true>>>(call, rule);
+}
+
+void muon(const Call& call) {
+  MuonRule rule{call.number("beta"),
+                call.number("a"),
+                call.number("b"),
+                call.number("c"),
+                call.number("eps"),
+                call.integer("ns_steps"),
+                call.integer("nesterov") != 0};
+  rule.eps_added = rule.bias_correction = true;
+  step_together<cpu::MuonStep>(call, rule);
+}
+
 }  // namespace
 
 const NamedHandler kOptimizerHandlers[] = {
@@ -115,6 +138,11 @@ const NamedHandler kOptimizerHandlers[] = {
     {"rmsprop_momentum", &handle<&rmsprop<false, true>>},
     {"rmsprop_centered", &handle<&rmsprop<true, false>>},
     {"rmsprop_centered_momentum", &handle<&rmsprop<true, true>>},
+    {"adagrad", &handle<&adagrad>},
+    {"lion", &handle<&lion>},
+    {"lamb", &handle<&lamb>},
+    {"lars", &handle<&lars>},
+    {"muon", &handle<&muon>},
     {nullptr, nullptr},
 };
 

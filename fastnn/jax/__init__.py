@@ -15,7 +15,8 @@ training. ``update`` works wherever a ``GradientTransformation`` does, in ``opta
 ``multi_transform`` and ``inject_hyperparams``; ``fused_apply`` also adds the updates to the parameters, in the same
 pass over memory.
 
-Needs jax and optax (``pip install 'fastnn-kernels[jax]'``) and arrays of float32 on the CPU.
+Needs jax and optax (``pip install 'fastnn-kernels[jax]'``) and arrays of float32, bfloat16 or float16 on the CPU, which
+it computes with in float32. ``muon`` is optax.contrib's.
 """
 
 from fastnn import _check
@@ -33,9 +34,25 @@ except ImportError as error:
         ImportError,
     )
 
-from fastnn.jax.rules import adam, adamw, amsgrad, nadam, nadamw, rmsprop, sgd
+from fastnn.jax.layerwise_rules import lamb, lars
+from fastnn.jax.muon import muon
+from fastnn.jax.rules import adagrad, adam, adamw, amsgrad, lion, nadam, nadamw, rmsprop, sgd
 from fastnn.jax.transformation import FusedTransformation
 
 del _jax, _optax
 
-__all__ = ["FusedTransformation", "adam", "adamw", "amsgrad", "nadam", "nadamw", "rmsprop", "sgd"]
+__all__ = [
+    "FusedTransformation",
+    "adagrad",
+    "adam",
+    "adamw",
+    "amsgrad",
+    "lamb",
+    "lars",
+    "lion",
+    "muon",
+    "nadam",
+    "nadamw",
+    "rmsprop",
+    "sgd",
+]

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
 import optax
 
 from fastnn import _check
-from fastnn.jax.transformation import FusedTransformation, Rule, number, schedule, transformation
+from fastnn.jax.checks import check_stored_type, fraction, number, schedule
+from fastnn.jax.transformation import FusedTransformation, Rule, transformation
+
+_SMALLEST = 2.0**-126  # normal float32
 
 
 def sgd(
@@ -26,12 +28,12 @@ def sgd(
         learning_rate: a number or a schedule, as in all functions here.
         momentum: None for none.
         nesterov: needs a momentum.
-        accumulator_dtype: None or float32.
+        accumulator_dtype: of m; None: that of the parameters.
     """
-    _float32("sgd", "accumulator_dtype", accumulator_dtype)
+    check_stored_type("fastnn.jax.sgd", "accumulator_dtype", accumulator_dtype)
     _need_momentum("sgd", momentum, nesterov)
     rate = schedule("fastnn.jax.sgd", "learning_rate", learning_rate)
-    reference = optax.sgd(learning_rate, momentum, nesterov)
+    reference = optax.sgd(learning_rate, momentum, nesterov, accumulator_dtype)
     if momentum is None:
         return transformation(Rule("sgd", reference, "sgd", (), rate))
     numbers = {"momentum": number("fastnn.jax.sgd", "momentum", momentum)}
@@ -52,12 +54,12 @@ def adam(
 
     Args:
         nesterov: b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t) in place of m^ (NAdam).
-        mu_dtype: None or float32.
+        mu_dtype: of m; None: that of the parameters. v is of their type always.
 
     Reference: Kingma and Ba 2015; Dozat 2016.
     """
-    reference = optax.adam(learning_rate, b1, b2, eps, eps_root, nesterov=nesterov)
-    numbers = _adam_numbers("adam", b1, b2, eps, eps_root, mu_dtype)
+    numbers = adam_numbers("adam", b1, b2, eps, eps_root, mu_dtype)
+    reference = optax.adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
     return _adam("adam", reference, learning_rate, numbers, nesterov)
 
 
@@ -81,9 +83,9 @@ def adamw(
 
     Reference: Loshchilov and Hutter 2019.
     """
-    reference = optax.adamw(learning_rate, b1, b2, eps, eps_root, None, weight_decay, mask, nesterov=nesterov)
-    numbers = _adam_numbers("adamw", b1, b2, eps, eps_root, mu_dtype)
-    decay = {"weight_decay": _weight_decay("adamw", weight_decay), "mask": mask}
+    numbers = adam_numbers("adamw", b1, b2, eps, eps_root, mu_dtype)
+    decay = {"weight_decay": weight_decay_number("adamw", weight_decay), "mask": mask}
+    reference = optax.adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov)
     return _adam("adamw", reference, learning_rate, numbers, nesterov, **decay)
 
 
@@ -104,8 +106,8 @@ def amsgrad(
 
     Reference: Reddi et al. 2018.
     """
-    reference = optax.amsgrad(learning_rate, b1, b2, eps, eps_root)
-    numbers = _adam_numbers("amsgrad", b1, b2, eps, eps_root, mu_dtype)
+    numbers = adam_numbers("amsgrad", b1, b2, eps, eps_root, mu_dtype)
+    reference = optax.amsgrad(learning_rate, b1, b2, eps, eps_root, mu_dtype)
     rate = schedule("fastnn.jax.amsgrad", "learning_rate", learning_rate)
     flags = {"nesterov": False}
     for argument, value in (("bias_correction_mu", bias_correction_mu), ("bias_correction_nu", bias_correction_nu)):
@@ -143,7 +145,7 @@ def rmsprop(
     _need_momentum("rmsprop", momentum, nesterov)
     rate = schedule(function, "learning_rate", learning_rate)
     number(function, "initial_scale", initial_scale, minimum=0)
-    numbers = {"decay_rate": _fraction(function, "decay", decay), "eps": number(function, "eps", eps, minimum=0)}
+    numbers = {"decay_rate": fraction(function, "decay", decay), "eps": number(function, "eps", eps, minimum=0)}
     flags = {"eps_in_sqrt": _check.boolean(function, "eps_in_sqrt", eps_in_sqrt)}
     flags["bias_correction"] = _check.boolean(function, "bias_correction", bias_correction)
     handler, slots = "rmsprop", ["nu"]
@@ -157,6 +159,49 @@ def rmsprop(
     return transformation(Rule("rmsprop", reference, handler, tuple(slots), rate, numbers, flags))
 
 
+def adagrad(learning_rate: Any, initial_accumulator_value: Any = 0.1, eps: Any = 1e-7) -> FusedTransformation:
+    """optax.adagrad: s += g^2; p -= lr g / sqrt(s + eps).
+
+    Args:
+        initial_accumulator_value: what s is at first.
+
+    Reference: Duchi et al. 2011.
+    """
+    function = "fastnn.jax.adagrad"
+    rate = schedule(function, "learning_rate", learning_rate)
+    number(function, "initial_accumulator_value", initial_accumulator_value, minimum=0)
+    checked = number(function, "eps", eps, minimum=0)
+    if isinstance(checked, float):
+        checked = max(checked, _SMALLEST)  # a gradient of 0 over a sum of 0 is 0, as in optax
+    reference = optax.adagrad(learning_rate, initial_accumulator_value, eps)
+    return transformation(Rule("adagrad", reference, "adagrad", ("sum_of_squares",), rate, {"eps": checked}))
+
+
+def lion(
+    learning_rate: Any,
+    b1: Any = 0.9,
+    b2: Any = 0.99,
+    mu_dtype: Any = None,
+    weight_decay: Any = 1e-3,
+    mask: Any = None,
+) -> FusedTransformation:
+    """optax.lion: p -= lr (sign(b1 m + (1 - b1) g) + weight_decay p); m = b2 m + (1 - b2) g.
+
+    Args:
+        mu_dtype: of m; None: that of the parameters.
+        weight_decay, mask: as in `adamw`.
+
+    Reference: Chen et al. 2023, Symbolic discovery of optimization algorithms.
+    """
+    function = "fastnn.jax.lion"
+    check_stored_type(function, "mu_dtype", mu_dtype)
+    numbers = {"b1": fraction(function, "b1", b1), "b2": fraction(function, "b2", b2)}
+    decay = {"weight_decay": weight_decay_number("lion", weight_decay), "mask": mask}
+    rate = schedule(function, "learning_rate", learning_rate)
+    reference = optax.lion(learning_rate, b1, b2, mu_dtype, weight_decay, mask)
+    return transformation(Rule("lion", reference, "lion", ("mu",), rate, numbers, **decay))
+
+
 def _adam(
     name: str, reference: Any, learning_rate: Any, numbers: dict[str, Any], nesterov: bool, **decay: Any
 ) -> FusedTransformation:
@@ -165,33 +210,24 @@ def _adam(
     return transformation(Rule(name, reference, "adam", ("mu", "nu"), rate, numbers, flags, **decay))
 
 
-def _adam_numbers(name: str, b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any) -> dict[str, Any]:
+def adam_numbers(name: str, b1: Any, b2: Any, eps: Any, eps_root: Any, mu_dtype: Any) -> dict[str, Any]:
+    """The hyperparameters of Adam's kernel, checked."""
     function = f"fastnn.jax.{name}"
-    _float32(name, "mu_dtype", mu_dtype)
-    numbers = {"b1": _fraction(function, "b1", b1), "b2": _fraction(function, "b2", b2)}
+    check_stored_type(function, "mu_dtype", mu_dtype)
+    numbers = {"b1": fraction(function, "b1", b1), "b2": fraction(function, "b2", b2)}
     for argument, value in (("eps", eps), ("eps_root", eps_root)):
         numbers[argument] = number(function, argument, value, minimum=0)
     return numbers
 
 
-def _weight_decay(name: str, value: Any) -> Any:
-    """A schedule only where optax keeps its count."""
+def weight_decay_number(name: str, value: Any) -> Any:
+    """A number, or a schedule where optax keeps its count."""
     if callable(value) and not hasattr(optax.add_decayed_weights(value).init(()), "count"):
         given = f"a schedule with optax {optax.__version__}"
         _check.fail(f"fastnn.jax.{name}", "weight_decay", "a number", given, "Install a newer optax.")
     return schedule(f"fastnn.jax.{name}", "weight_decay", value, minimum=0)
 
 
-def _fraction(function: str, argument: str, value: Any) -> Any:
-    return number(function, argument, value, minimum=0, below=1)
-
-
 def _need_momentum(name: str, momentum: Any, nesterov: Any) -> None:
     if _check.boolean(f"fastnn.jax.{name}", "nesterov", nesterov) and momentum is None:
         _check.fail(f"fastnn.jax.{name}", "momentum", "a number with nesterov=True", "None")
-
-
-def _float32(name: str, argument: str, dtype: Any) -> None:
-    """These kernels keep their state in float32."""
-    if dtype is not None and np.dtype(dtype) != np.float32:
-        _check.fail(f"fastnn.jax.{name}", argument, "None or float32", _check.describe(dtype))

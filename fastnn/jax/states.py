@@ -29,13 +29,14 @@ def find(state: Any, field: str, kind: str | None = None) -> Any:
     return None
 
 
-def advanced(state: Any, slots: dict[str, Any]) -> Any:
-    """The state after a step: every `count` one higher, and the fields that `slots` names replaced."""
+def advanced(state: Any, slots: dict[str, Any], skipped: Any = None) -> Any:
+    """The state after a step: every `count` one higher, unless it was skipped, and the fields of `slots` replaced."""
 
     def change(part: Any) -> Any:
         fields = {name: value for name, value in slots.items() if name in part._fields}
         if "count" in part._fields:
-            fields["count"] = incremented(part.count)
+            count = incremented(part.count)
+            fields["count"] = count if skipped is None else jnp.where(skipped, part.count, count)
         return part._replace(**fields)
 
     return _map_parts(change, state)
