@@ -91,3 +91,42 @@ class LARS(_Plain):
             b.mul_(group["momentum"]).add_(u)
             u = u + group["momentum"] * b if group["nesterov"] else b
         p.sub_(group["lr"] * u)
+
+
+class Muon(_Plain):
+    """Jordan et al. 2024, in the parameters' own type; AdamW for what isn't a matrix."""
+
+    def __init__(
+        self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_coefficients=(3.4445, -4.775, 2.0315),
+        eps=1e-7, ns_steps=5, adjust_lr_fn=None, *, use_muon=None, adamw_betas=(0.9, 0.999), adamw_eps=1e-8,
+        adamw_lr_ratio=1.0, maximize=False,
+    ):  # fmt: skip
+        options = {key: value for key, value in locals().items() if key not in ("self", "params", "__class__")}
+        super().__init__(params, options)
+
+    def update(self, p, g, state, lr, weight_decay, momentum, **group):
+        if group["use_muon"] is False or p.ndim != 2:
+            lr = lr * group["adamw_lr_ratio"]
+            p.mul_(1 - lr * weight_decay)
+            return self.adam(p, g, state, lr, group["adamw_betas"], group["adamw_eps"])
+        p.mul_(1 - lr * weight_decay)
+        b = state.setdefault("momentum_buffer", torch.zeros_like(p))
+        b.mul_(momentum).add_((1 - momentum) * g)
+        x = momentum * b + (1 - momentum) * g if group["nesterov"] else b
+        a1, a2, a3 = group["ns_coefficients"]
+        x = x / x.norm().clamp(min=group["eps"])
+        for _ in range(group["ns_steps"]):
+            a = x @ x.T
+            x = a1 * x + (a2 * a + a3 * a @ a) @ x
+        m, n = p.shape
+        p.sub_(
+            lr * (0.2 * max(m, n) ** 0.5 if group["adjust_lr_fn"] == "match_rms_adamw" else max(1, m / n) ** 0.5) * x
+        )
+
+    def adam(self, p, g, state, lr, betas, eps):
+        t = float(state.get("step", 0.0)) + 1
+        state["step"] = torch.tensor(t)
+        m, v = (state.setdefault(name, torch.zeros_like(p)) for name in ("exp_avg", "exp_avg_sq"))
+        m.mul_(betas[0]).add_((1 - betas[0]) * g)
+        v.mul_(betas[1]).add_((1 - betas[1]) * g * g)
+        p.sub_(lr * m / (1 - betas[0] ** t) / ((v / (1 - betas[1] ** t)).sqrt() + eps))

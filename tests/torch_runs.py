@@ -52,6 +52,10 @@ ROWS = [
     ("LARS", {"lr": 0.5, "momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.1, "exclude_vectors": True}),
     ("LARS", {"lr": 0.5, "momentum": 0.0, "eps": 0.1, "maximize": True, "trust_coefficient": 0.05}),
     ("LARS", {"lr": 0.1, "nesterov": True, "weight_decay": 0.2, "decoupled_weight_decay": True}),
+    ("Muon", {}),
+    ("Muon", {"lr": 0.05, "momentum": 0.8, "nesterov": False, "weight_decay": 0.3, "adjust_lr_fn": "match_rms_adamw"}),
+    ("Muon", {"lr": 0.05, "ns_coefficients": (3.0, -3.2, 1.2), "ns_steps": 3, "eps": 50.0, "maximize": True}),
+    ("Muon", {"lr": 0.05, "adamw_betas": (0.8, 0.9), "adamw_eps": 1e-3, "adamw_lr_ratio": 0.5, "use_muon": False}),
     ("RMSprop", {}),
     ("RMSprop", {"lr": 0.02, "alpha": 0.9, "eps": 1e-3}),
     ("RMSprop", {"lr": 0.02, "weight_decay": 0.1, "maximize": True}),
@@ -68,6 +72,7 @@ FULL = [
     ("Adagrad", {"lr": 0.3, "lr_decay": 0.1, "initial_accumulator_value": 0.2}),
     ("LAMB", {"lr": 0.05, "betas": (0.8, 0.9), "weight_decay": 0.2}),
     ("LARS", {"lr": 0.5, "momentum": 0.7, "weight_decay": 0.2, "trust_coefficient": 0.1}),
+    ("Muon", {"lr": 0.05, "momentum": 0.8, "adamw_betas": (0.8, 0.9), "adamw_lr_ratio": 0.5}),
     ("Lion", {"lr": 0.02, "betas": (0.75, 0.875), "weight_decay": 0.2}),  # exact: rounding must not decide on a sign
 ]
 
@@ -82,8 +87,8 @@ def ours(name):
 
 
 def theirs(name):
-    """Torch's class, or one that says what's right where torch has none."""
-    return getattr(torch.optim, name) if hasattr(torch.optim, name) else getattr(torch_references, name)
+    """Torch's class, or one that says what's right where torch has none, or multiplies in bfloat16."""
+    return getattr(torch_references, name) if hasattr(torch_references, name) else getattr(torch.optim, name)
 
 
 def is_torchs(name):

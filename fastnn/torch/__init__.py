@@ -13,7 +13,13 @@ per parameter group:
     clip_norm: largest norm of the optimizer's gradients together, as ``torch.nn.utils.clip_grad_norm_``; 0 is off.
     clip_value: largest absolute value in a gradient, 0 is off.
     skip_nonfinite: a step in which a gradient isn't finite changes nothing; `last_step_skipped` says so.
-    state_dtype: torch.float32, torch.bfloat16 or torch.float16 for the states; None: that of the parameter, as torch.
+    state_dtype: of the states: torch.float32, torch.bfloat16, torch.float16, or torch.uint8 for 8 bits in blocks of
+        256; None: that of the parameter, as torch.
+    min_8bit_size: parameters of fewer elements have float32 states where others have 8 bits.
+    master: of parameters of 16 bits. "float32": a copy that steps are done on. "remainder": the 16 bits by which a
+        bfloat16 is short of it, which is as exact.
+    stochastic_rounding: of parameters of 16 bits: up or down by chance, so that small steps count on average.
+    seed: of that chance; the same seed gives the same numbers, whatever the number of threads.
 
 Parameters are float32, bfloat16 or float16 on the CPU, a step calculating in float32 and rounding once. They are dense
 (contiguous, channels_last or any other order of the axes). What isn't possible raises an error that names it. Steps run
@@ -36,6 +42,7 @@ except ImportError as error:
 
 from fastnn.torch.base import Optimizer
 from fastnn.torch.beyond import LAMB, LARS, Lion
-from fastnn.torch.rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from fastnn.torch.muon import Muon
+from fastnn.torch.rules import SGD, Adagrad, Adam, AdamW, AdamW8bit, RMSprop
 
-__all__ = ["LAMB", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop"]
+__all__ = ["LAMB", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "AdamW8bit", "Lion", "Muon", "Optimizer", "RMSprop"]

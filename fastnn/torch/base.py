@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch.optim import optimizer as torch_optimizer
 
+from fastnn import _check
 from fastnn.torch import native, storage
 from fastnn.torch.options import MANNERS, check_manners, check_options
 from fastnn.torch.plan import Plan
 from fastnn.torch.tensors import gather_counters
 
-COMMON: dict[str, Any] = {
-    "l1": 0.0,
-    "clip_norm": 0.0,
-    "clip_value": 0.0,
-    "skip_nonfinite": False,
-    "state_dtype": None,
-}
+COMMON: dict[str, Any] = {"l1": 0.0, "clip_norm": 0.0, "clip_value": 0.0, "skip_nonfinite": False, **storage.OPTIONS}
 _NOT_OPTIONS = {"self", "params", "common", "__class__"}
 
 # To import torch._dynamo takes a second, so that torch.compiler.disable comes second.
@@ -58,21 +53,41 @@ class Optimizer(torch.optim.Optimizer):
 
     # ---- what a class defines
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def method_of(self, param: torch.Tensor, group: dict[str, Any]) -> str:
+        """By which method a parameter is updated, where a class has several."""
+        return ""
+
+    def check_param(self, place: str, param: torch.Tensor, group: dict[str, Any]) -> None:
+        """Fails if the class can't update such a parameter."""
+
+    def fail(self, place: str, wanted: str, given: str) -> NoReturn:
+        """Raises ValueError in the class's name."""
+        _check.fail(type(self).__name__, place, wanted, given)
+
+    def rule_of(self, method: str) -> str:
+        """The function that makes the kernels' rule."""
+        return self.rule
+
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         """Names of the states that a step of this group needs, in the rule's order."""
         return ()
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def counts(self, group: dict[str, Any], method: str = "") -> bool:
+        """Whether a parameter of this group has a step counter: for torch's sake, or for the random numbers'."""
+        return self.counts_steps or group["stochastic_rounding"]
+
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         """The rule's arguments beside those that all optimizers share."""
+        return {}
+
+    def tensor_settings(self, params: list[torch.Tensor], group: dict[str, Any], method: str) -> dict[str, Any]:
+        """What is true of single tensors: arrays for a table's decay, lr_scale, adapts and rows."""
         return {}
 
     def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
         """The state of this name that a parameter begins with."""
-        return torch.zeros_like(param, memory_format=torch.preserve_format)
-
-    def adapts(self, param: torch.Tensor, group: dict[str, Any]) -> bool:
-        """Whether a parameter takes weight decay and a ratio of its own."""
-        return True
+        dtype = storage.new_dtype(group, param)
+        return torch.zeros_like(param, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
 
     def make_states(self) -> None:
         """Makes what a step would make, of all parameters."""
@@ -80,8 +95,7 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 for name in self.slots(group):
-                    dtype = storage.wanted_dtype(group, param, None)
-                    self.state[param][name] = self.new_state(name, param, group).to(dtype)
+                    self.state[param][name] = self.new_state(name, param, group)
 
     # ---- torch's protocol
 
@@ -108,7 +122,7 @@ class Optimizer(torch.optim.Optimizer):
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
-        if self.counts_steps:
+        if any("step" in entries for entries in self.state.values()):
             gather_counters([entries for entries in self.state.values() if "step" in entries])
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastnn.torch.base import Optimizer
@@ -38,10 +39,10 @@ class Lion(Optimizer):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("exp_avg",)
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         beta1, beta2 = group["betas"]
         return {"beta1": plain(beta1), "beta2": plain(beta2)}
 
@@ -51,8 +52,11 @@ class _Layerwise(Optimizer):
 
     table_options = ("exclude_vectors",)
 
-    def adapts(self, param: torch.Tensor, group: dict[str, Any]) -> bool:
-        return param.ndim > 1 or not group["exclude_vectors"]
+    def tensor_settings(self, params: list[torch.Tensor], group: dict[str, Any], method: str) -> dict[str, Any]:
+        if not group["exclude_vectors"]:
+            return {}
+        adapts = np.array([param.ndim > 1 for param in params], np.float32)
+        return {"adapts": adapts, "decay": adapts}
 
 
 class LAMB(_Layerwise):
@@ -85,10 +89,10 @@ class LAMB(_Layerwise):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("exp_avg", "exp_avg_sq")
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         beta1, beta2 = group["betas"]
         options = {"beta1": plain(beta1), "beta2": plain(beta2), "eps": plain(group["eps"])}
         return {**options, "bias_correction": group["bias_correction"]}
@@ -126,8 +130,8 @@ class LARS(_Layerwise):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         return {name: plain(group[name]) for name in ("momentum", "trust_coefficient", "eps", "nesterov")}

@@ -9,7 +9,7 @@ import torch
 from fastnn import _check
 from fastnn.torch import storage
 
-# What each option must be: the bounds of a number, or `bool`.
+# What each option must be: the bounds of a number, `bool`, `int` for one of at least 0, or a list of what it may be.
 _SIZE = {"minimum": 0}
 _FRACTION = {"minimum": 0, "below": 1}
 _KINDS: dict[str, Any] = {
@@ -19,6 +19,13 @@ _KINDS: dict[str, Any] = {
     "dampening": {},
     "eps": _SIZE,
     "alpha": _FRACTION,
+    "adamw_betas": (_FRACTION, _FRACTION),
+    "adamw_eps": _SIZE,
+    "adamw_lr_ratio": _SIZE,
+    "ns_coefficients": ({}, {}, {}),
+    "ns_steps": int,
+    "adjust_lr_fn": [None, "original", "match_rms_adamw"],
+    "use_muon": [None, False, True],
     "lr_decay": _SIZE,
     "trust_coefficient": _SIZE,
     "initial_accumulator_value": _SIZE,
@@ -27,7 +34,11 @@ _KINDS: dict[str, Any] = {
     "clip_norm": _SIZE,
     "clip_value": _SIZE,
     "skip_nonfinite": bool,
-    "state_dtype": None,
+    "state_dtype": [None, *storage.FLOATS, torch.uint8],
+    "min_8bit_size": int,
+    "master": [None, *storage.MASTERS],
+    "stochastic_rounding": bool,
+    "seed": int,
     "nesterov": bool,
     "exclude_vectors": bool,
     "amsgrad": bool,
@@ -49,9 +60,11 @@ def check_options(function: str, options: dict[str, Any]) -> None:
         value = options[name]
         if kind is bool:
             _check.boolean(function, name, value)
-        elif name == "state_dtype":
-            if value is not None and value not in storage.FLOATS:
-                _check.fail(function, name, f"None, or {storage.NAMES} of torch", _check.describe(value))
+        elif isinstance(kind, list):
+            if value not in kind:
+                _check.fail(function, name, f"one of {', '.join(map(str, kind))}", _check.describe(value))
+        elif kind is int:
+            _check.integer(function, name, value, 0)
         elif isinstance(kind, tuple):
             if not isinstance(value, (tuple, list)) or len(value) != len(kind):
                 _check.fail(function, name, f"{len(kind)} numbers", _check.describe(value))
@@ -59,7 +72,13 @@ def check_options(function: str, options: dict[str, Any]) -> None:
                 _number(function, f"{name}[{i}]", value[i], bounds)
         else:
             _number(function, name, value, kind)
-    if options.get("nesterov") and (options["momentum"] <= 0 or options.get("dampening", 0) != 0):
+    if options.get("stochastic_rounding") and options.get("master") is not None:
+        _check.fail(function, "stochastic_rounding", "False with a master, which loses nothing by rounding", "True")
+    if (
+        options.get("nesterov")
+        and "ns_steps" not in options
+        and (options["momentum"] <= 0 or options.get("dampening", 0) != 0)
+    ):
         wanted = ", and dampening 0," if "dampening" in options else ""
         given = ", ".join(f"{name}={options[name]!r}" for name in ("momentum", "dampening") if name in options)
         _check.fail(function, "momentum", f"above 0{wanted} with nesterov=True", given)

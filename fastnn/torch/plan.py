@@ -13,7 +13,7 @@ import torch
 from fastnn import _backend
 from fastnn.torch import native, storage
 from fastnn.torch.options import plain
-from fastnn.torch.tensors import PreparedTensors
+from fastnn.torch.tensors import PreparedTensors, Share
 
 if TYPE_CHECKING:
     from fastnn.torch.base import Optimizer
@@ -35,7 +35,7 @@ class Plan:
         prepared = PreparedTensors(optimizer)
         self.addresses = prepared.addresses
         self.params = prepared.params
-        self.parts = [Part(optimizer, prepared, *part) for part in prepared.parts()]
+        self.parts = [Part(optimizer, prepared, i, share) for i, share in enumerate(prepared.shares)]
         self.watch = None
         if not prepared.copies:
             lists = [group["params"] for group in groups]
@@ -76,6 +76,8 @@ class Plan:
             if not part.run(factor):
                 return True  # the only part
         torch.autograd.graph.increment_version(self.params)  # a graph from before the step must not be used after it
+        for part in self.parts:
+            part.note_versions()
         return False
 
     def _scales(self, scale: float) -> list[float] | None:
@@ -96,50 +98,61 @@ class Plan:
 
 
 class Part:
-    """One call of a kernel: tensors of one group, all in the same step.
+    """One call of a kernel.
 
     Args:
-        group: whose options count.
-        columns: int64[n], which of the addresses.
-        step: of the update to come, unless counters say so.
-        repeated: whether these parameters have been updated in an earlier part of the same step.
-        formats: of the tensors.
+        number: of all parts.
+        share: what it updates.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        prepared: PreparedTensors,
-        group: dict[str, Any],
-        columns: np.ndarray,
-        step: int,
-        repeated: bool,
-        formats: storage.Formats,
-    ) -> None:
-        self.group, self.columns, self.repeated = group, columns, repeated
-        self._fixed = _fixed(optimizer, group)
-        addresses = np.ascontiguousarray(prepared.addresses[:, columns])
-        rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
-        self.steps = rows["step"] if optimizer.counts_steps else None
-        self.lr, self.step = 0.0, step
-        adapts = np.array([optimizer.adapts(prepared.all[column], group) for column in columns], np.float32)
-        self.table = _backend.kernels.TensorTable.of_addresses(
-            addresses[_PARAMS],
-            addresses[_GRADS],
-            [rows[name] for name in optimizer.slots(group)],
-            prepared.counts[columns],
-            dtypes=formats.of_table(),
-            l1=np.full(len(columns), plain(group["l1"]), np.float32),
-            decay=adapts,
-            borrowed=True,
-        )
-        if not adapts.all():
-            self.table.set_adapts(adapts)
-        self.clip_norm = 0.0
+    def __init__(self, optimizer: Optimizer, prepared: PreparedTensors, number: int, share: Share) -> None:
+        self.group, self.columns, self.repeated = share.group, share.columns, share.repeated
+        self._method, self._formats, self._number = share.method, share.formats, number
+        self._fixed = self._fixed_options(optimizer)
+        self._params = [prepared.all[column] for column in share.columns]
+        addresses = np.ascontiguousarray(prepared.addresses[:, share.columns])
+        self._rows = {name: addresses[_STATES + i] for i, name in enumerate(prepared.names)}
+        self.steps = self._rows["step"] if optimizer.counts(self.group, self._method) else None
+        self.lr, self.step, self.clip_norm = 0.0, share.step, 0.0
+        self.table = self._make_table(optimizer, addresses, prepared.counts[share.columns])
+        self._versions: list[int] = []  # of parameters with a copy for master
         self._read = optimizer.option_reader()
         self._values: tuple[Any, ...] | None = None
         self._rule: Any = None
         self._found_inf: np.ndarray | None = None
+
+    def _make_table(self, optimizer: Optimizer, addresses: np.ndarray, counts: np.ndarray) -> Any:
+        group, formats = self.group, self._formats
+        slots = optimizer.slots(group, self._method)
+        settings = optimizer.tensor_settings(self._params, group, self._method)
+        adapts, rows = settings.pop("adapts", None), settings.pop("rows", None)
+        if formats.master is not None:
+            settings["masters"] = self._rows[storage.MASTERS[formats.master][0]]
+        elif group["stochastic_rounding"] and formats.param != torch.float32:
+            settings["seed"] = group["seed"] + (self._number << 32)  # apart from the other parts'
+        if any(name.endswith("8") for name in formats.states):
+            keys = [storage.scale_key(name) for name in slots]
+            settings["scales"] = [self._rows[k] if f.endswith("8") else None for k, f in zip(keys, formats.states)]
+        table = _backend.kernels.TensorTable.of_addresses(
+            addresses[_PARAMS],
+            addresses[_GRADS],
+            [self._rows[name] for name in slots],
+            counts,
+            dtypes=formats.of_table(),
+            l1=np.full(len(counts), plain(group["l1"]), np.float32),
+            borrowed=True,
+            **settings,
+        )
+        if adapts is not None:
+            table.set_adapts(adapts)
+        if rows is not None:
+            table.set_rows(rows)
+        return table
+
+    def _fixed_options(self, optimizer: Optimizer) -> tuple[Any, ...]:
+        """What a table can't change any more."""
+        options = (plain(self.group[name]) for name in ("l1", *optimizer.table_options, *storage.OPTIONS))
+        return (*optimizer.slots(self.group, self._method), *options)
 
     def move_grads(self, addresses: np.ndarray) -> None:
         """Takes the gradients from elsewhere: int64, all of the optimizer's."""
@@ -153,11 +166,12 @@ class Part:
         """
         values = self._read(self.group)
         if values != self._values:
-            if _fixed(optimizer, self.group) != self._fixed:
+            if self._fixed_options(optimizer) != self._fixed:
                 return False
             self._bind(optimizer, alone)
             # A tensor may get another value and be the same object.
             self._values = None if any(map(_has_tensor, values)) else values
+        self._renew_masters(optimizer)
         lr = self.group["lr"]
         self.lr = lr if type(lr) is float else plain(lr)
         if self.steps is not None:
@@ -168,7 +182,7 @@ class Part:
         group = self.group
         self.clip_norm = plain(group["clip_norm"])
         self._found_inf = np.zeros(1, np.float32) if alone and group["skip_nonfinite"] else None
-        make = getattr(_backend.kernels, optimizer.rule)
+        make = getattr(_backend.kernels, optimizer.rule_of(self._method))
         self._rule = make(
             weight_decay=plain(group["weight_decay"]),
             decoupled=group.get("decoupled_weight_decay", False),
@@ -176,8 +190,19 @@ class Part:
             clip_norm=self.clip_norm if alone else 0.0,
             clip_value=plain(group["clip_value"]),
             skip_nonfinite=self._found_inf is not None,
-            **optimizer.rule_options(group),
+            **optimizer.rule_options(group, self._method),
         )
+
+    def note_versions(self) -> None:
+        """Remembers which state of the parameters goes with their masters."""
+        if self._formats.master == "float32":
+            self._versions = [param._version for param in self._params]
+
+    def _renew_masters(self, optimizer: Optimizer) -> None:
+        """Of parameters that somebody has written to since; a remainder goes with whatever they are."""
+        for param, version in zip(self._params, self._versions):
+            if param._version != version:
+                storage.renew_master(optimizer.state[param]["master"], param)
 
     def run(self, scale: float) -> bool:
         """Does its part of the step; returns False if it was skipped as a gradient isn't finite.
@@ -199,12 +224,6 @@ class Part:
         else:
             _backend.kernels.set_steps(self.steps, self.step)
         return True
-
-
-def _fixed(optimizer: Optimizer, group: dict[str, Any]) -> tuple[Any, ...]:
-    """What a table can't change any more."""
-    options = (*optimizer.table_options, *storage.OPTIONS)
-    return (*optimizer.slots(group), plain(group["l1"]), *(group[name] for name in options))
 
 
 def _has_tensor(value: Any) -> bool:

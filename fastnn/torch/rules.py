@@ -42,10 +42,10 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         if group["momentum"] == 0:  # dampening and nesterov are about the buffer that isn't there
             return {}
         return {name: plain(group[name]) for name in ("momentum", "dampening", "nesterov")}
@@ -83,10 +83,10 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         options = {name: group[name] for name in ("amsgrad", "bias_correction")}
         beta1, beta2 = group["betas"]
         return {**options, "beta1": plain(beta1), "beta2": plain(beta2), "eps": plain(group["eps"])}
@@ -129,6 +129,37 @@ class AdamW(Adam):
             group["decoupled_weight_decay"] = True
 
 
+class AdamW8bit(AdamW):
+    """AdamW whose states take 8 bits an element, in blocks of 256 with a scale each: `state_dtype` is torch.uint8. The
+    states of parameters of fewer than `min_8bit_size` elements are float32.
+
+    Reference: Dettmers et al. 2022, 8-bit Optimizers via Block-wise Quantization.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: tuple[Any, Any] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        bias_correction: bool = True,
+        **common: Any,
+    ) -> None:
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad,
+            maximize=maximize, bias_correction=bias_correction, **{"state_dtype": torch.uint8, **common},
+        )  # fmt: skip
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # as loaded from AdamW's
+            group["state_dtype"] = group["state_dtype"] or torch.uint8
+
+
 class RMSprop(Optimizer):
     """torch.optim.RMSprop: v = alpha v + (1 - alpha) g^2; d = v, or v - a^2 with a = alpha a + (1 - alpha) g if
     centered; u = g / (sqrt(d) + eps); p -= lr u, or with momentum b = momentum b + u, p -= lr b.
@@ -162,11 +193,11 @@ class RMSprop(Optimizer):
     ) -> None:
         super().__init__(params, locals())
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         grad_avg = ("grad_avg",) if group["centered"] else ()
         return ("square_avg", *grad_avg, *(("momentum_buffer",) if group["momentum"] != 0 else ()))
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         return {name: plain(group[name]) for name in ("alpha", "eps", "momentum", "centered", "eps_inside_sqrt")}
 
 
@@ -202,16 +233,14 @@ class Adagrad(Optimizer):
         super().__init__(params, locals())
         self.make_states()  # as torch's, before the first step
 
-    def slots(self, group: dict[str, Any]) -> Sequence[str]:
+    def slots(self, group: dict[str, Any], method: str = "") -> Sequence[str]:
         return ("sum",)
 
-    def rule_options(self, group: dict[str, Any]) -> dict[str, Any]:
+    def rule_options(self, group: dict[str, Any], method: str = "") -> dict[str, Any]:
         return {name: plain(group[name]) for name in ("lr_decay", "eps", "eps_inside_sqrt")}
 
     def new_state(self, name: str, param: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
-        return torch.full_like(
-            param, plain(group["initial_accumulator_value"]), memory_format=torch.preserve_format, requires_grad=False
-        )
+        return super().new_state(name, param, group).fill_(plain(group["initial_accumulator_value"]))
 
     def share_memory(self) -> None:
         """Moves the sums to memory that other processes share."""
