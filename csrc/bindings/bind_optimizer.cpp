@@ -72,7 +72,6 @@ void bind_optimizer(py::module_& module) {
       .def(py::init<const py::list&, const py::list&, const py::list&, handle, handle, handle, handle>(), arg("params"),
            arg("grads"), arg("states"), arg("l1") = py::none(), arg("l2") = py::none(), arg("decay") = py::none(),
            arg("lr_scale") = py::none())
-      .def_static("of_arrays", &TensorTable::of_arrays, arg("params"), arg("grads"), arg("states"), arg("tensor_type"))
       .def_static("of_addresses", &TensorTable::of_addresses, arg("params"), arg("grads"), arg("states"), arg("counts"),
                   arg("dtypes") = py::dict(), arg("scales") = py::list(), arg("masters") = py::none(),
                   arg("seed") = py::none(), arg("l1") = py::none(), arg("l2") = py::none(), arg("decay") = py::none(),

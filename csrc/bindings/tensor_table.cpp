@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "bindings/ordinary_arrays.h"
 #include "bindings/table_formats.h"
 
 namespace fnn::bindings {
@@ -125,36 +124,6 @@ void TensorTable::take_masters(py::handle masters) {
   Border border(kOfAddresses);
   const std::int64_t* address = numbers(border, "masters", masters, static_cast<std::int64_t>(tensors_.size()));
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].master = pointer_to<void>(address[i]);
-}
-
-std::unique_ptr<TensorTable> TensorTable::of_arrays(py::handle params, py::handle grads, const py::list& states,
-                                                    py::handle tensor_type) {
-  if (states.size() > cpu::kMaxSlots) return nullptr;
-  const int slots = static_cast<int>(states.size());
-  std::unique_ptr<TensorTable> table(new TensorTable(slots));
-  const py::handle lists[2 + cpu::kMaxSlots] = {params, grads};
-  const OrdinaryArrays arrays(tensor_type);
-  OrdinaryArrays::List seen[2 + cpu::kMaxSlots];
-  for (int k = 0; k < 2 + slots; ++k) {
-    const py::handle list = k < 2 ? lists[k] : py::handle(states[static_cast<std::size_t>(k - 2)]);
-    if (!arrays.look_at(list, &seen[k]) || seen[k].size() != seen[0].size()) return nullptr;
-  }
-  for (std::size_t i = 0; i < seen[0].size(); ++i) {
-    RawArray array[2 + cpu::kMaxSlots];
-    for (int k = 0; k < 2 + slots; ++k) {
-      if (!arrays.describe(seen[k][i], k != 1, &array[k])) return nullptr;
-      if (array[k].rank != array[0].rank) return nullptr;
-      if (!std::equal(array[0].shape, array[0].shape + array[0].rank, array[k].shape)) return nullptr;
-    }
-    const auto floats = [&array](int k) { return static_cast<float*>(array[k].data); };
-    cpu::OptimizerTensor tensor{floats(0), floats(1), {}, table->elements_, array[0].count(), 0.f, 0.f, 1.f, 1.f};
-    for (int k = 0; k < slots; ++k) tensor.slots[k] = floats(2 + k);
-    table->elements_ += tensor.count;
-    table->tensors_.push_back(tensor);
-  }
-  table->find_written();
-  table->check_grads();
-  return table;
 }
 
 bool TensorTable::matches(py::handle params, py::handle grads, const py::list& states) const {

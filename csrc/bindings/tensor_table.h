@@ -15,10 +15,6 @@ class TensorTable {
   TensorTable(const py::list& params, const py::list& grads, const py::list& states, py::handle l1, py::handle l2,
               py::handle decay, py::handle lr_scale);
 
-  // Of lists or tuples of arrays that the caller keeps alive; null if anything about them is out of the ordinary: not
-  // float32 in C order on the CPU in arrays of NumPy or of `tensor_type`, whose DLPack exchange API shows them.
-  static std::unique_ptr<TensorTable> of_arrays(py::handle params, py::handle grads, const py::list& states,
-                                                py::handle tensor_type);
   // Of memory that the caller keeps alive and has checked: addresses, int64[n] each, of `counts` elements that lie in
   // the same order in a parameter, its gradient, its states and its master. `scales`: for each slot addresses of
   // float32 arrays with a scale for every 256 elements, or None where it isn't of 8 bits. `dtypes`, `seed`: see

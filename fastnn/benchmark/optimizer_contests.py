@@ -46,6 +46,9 @@ RUNS = {
     "rmsprop": ("25M", "ResNet-50"),
     "rmsprop_centered": ("25M", "ResNet-50"),
     "sgd_momentum": ("ResNet-50",),
+    "adamw_bf16": ("ResNet-50", "BERT-base"),
+    "adamw_remainder": ("ResNet-50",),
+    "adamw_8bit": ("ResNet-50",),
 }
 
 

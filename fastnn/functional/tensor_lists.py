@@ -90,7 +90,7 @@ def table(
                 known[2].move_grads(seen.addresses(1))
             except ValueError as error:
                 del _remembered[seen.key]
-                raise ValueError(_in_words_of(function, lists, slots, error)) from None
+                raise ValueError(_in_words_of(function, lists, error)) from None
             _remembered[seen.key] = seen, settings, known[2]
         if difference in (-1, 1):
             return known[2]
@@ -170,7 +170,7 @@ def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings:
     try:
         table = kernels.TensorTable.of_addresses(addresses["params"], addresses["grads"], states, counts, **options)
     except ValueError as error:
-        raise ValueError(_in_words_of(function, lists, slots, error)) from None
+        raise ValueError(_in_words_of(function, lists, error)) from None
     if settings.matrices:
         table.set_rows(rows)
     if settings.adapts is not None:
@@ -178,10 +178,12 @@ def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings:
     return table
 
 
-def _in_words_of(function: str, lists: dict[str, Sequence[Any]], slots: int, error: ValueError) -> str:
+def _in_words_of(function: str, lists: dict[str, Sequence[Any]], error: ValueError) -> str:
     """A message of the table's, of arrays that overlap, say, with the names that the caller gave."""
-    message = re.sub(r"^TensorTable[.\w]*:", f"{function}:", str(error))
-    return re.sub(r"states\[(\d)\]", lambda match: list(lists)[2 + int(match[1])], message)
+    names = list(lists)
+    message = re.sub(r"^TensorTable[.\w]*:", f"{function}:", str(error)).replace("masters", "master")
+    message = re.sub(r"states\[(\d)\]", lambda match: names[2 + int(match[1])], message)
+    return re.sub(r"scales\[(\d)\]", lambda match: f"scales[{names[2 + int(match[1])]!r}]", message)
 
 
 def _of_matrices(function: str, params: Sequence[Any], settings: Settings) -> tuple[np.ndarray, Settings]:
