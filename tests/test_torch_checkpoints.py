@@ -10,8 +10,10 @@ import torch
 from torch_runs import (
     FULL,
     GRADS,
+    START,
     STEPS,
     advance,
+    assert_close,
     assert_equal,
     assert_same_run,
     named,
@@ -141,3 +143,23 @@ def test_adamw_stays_decoupled_whatever_it_loads():
     optimizer = ft.AdamW(params)
     optimizer.load_state_dict(saved(plain))
     assert optimizer.param_groups[0]["decoupled_weight_decay"] is True
+
+
+def test_muon_takes_over_from_torchs_and_hands_back():
+    """Torch's multiplies in bfloat16: what comes of a matrix differs by that, and the momentum by nothing."""
+    start = [value for value in START if value.ndim == 2]
+    grads = [[grad for grad in fresh if grad.ndim == 2] for fresh in GRADS]
+    params, wanted = parameters(start=start), parameters(start=start)
+    reference = torch.optim.Muon(wanted, lr=0.05)
+    advance(reference, wanted, grads[:9])
+    state = None
+    for i, make in enumerate((torch.optim.Muon, ft.Muon, torch.optim.Muon)):
+        optimizer = make(params, lr=0.05)
+        if state is not None:
+            optimizer.load_state_dict(state)
+        advance(optimizer, params, grads[3 * i : 3 * i + 3])
+        state = saved(optimizer)
+    for own, other in zip(params, wanted):
+        assert optimizer.state[own].keys() == {"momentum_buffer"}
+        assert_close([optimizer.state[own]["momentum_buffer"]], [reference.state[other]["momentum_buffer"]], "momentum")
+        torch.testing.assert_close(own, other, rtol=0, atol=0.03 * 9 * 0.05)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch_runs import assert_equal
 
+import fastnn.torch as ft
+
 PATH = Path(__file__).parent.parent / "examples" / "torch_training.py"
 
 
@@ -47,3 +49,52 @@ def test_the_optimizer_may_change_hands_in_the_middle(script, tmp_path, capsys):
     assert abs(mixed.accuracy() - alone.accuracy()) < 0.01
     # A bias before a normalisation has a gradient of rounding errors, so that parameters needn't agree; the loss does.
     torch.testing.assert_close(mixed.loss(*mixed.test), alone.loss(*alone.test), rtol=0.02, atol=0)
+
+
+def test_states_of_8_bits_learn_as_much(script, capsys):
+    """Of every parameter, the smallest included."""
+    usual = script.main(["--epochs", "4", "--precision", "float32"])
+    training = script.Training(script.parse(["--epochs", "4", "--precision", "float32", "--optimizer", "AdamW8bit"]))
+    for group in training.optimizer.param_groups:
+        group["min_8bit_size"] = 1
+    for _ in range(4):
+        training.run_epoch()
+    assert all(s["exp_avg"].dtype == s["exp_avg_sq"].dtype == torch.uint8 for s in training.optimizer.state.values())
+    assert usual.accuracy() > 0.97 and abs(training.accuracy() - usual.accuracy()) < 0.01
+    torch.testing.assert_close(training.loss(*training.test), usual.loss(*usual.test), rtol=0.15, atol=0.005)
+
+
+class Transformer(torch.nn.Module):
+    """Of one layer, over 16 symbols of 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(8, 32)
+        self.places = torch.nn.Parameter(0.1 * torch.randn(16, 32))
+        self.layer = torch.nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True)
+        self.head = torch.nn.Linear(32, 8)
+
+    def forward(self, symbols):
+        return self.head(self.layer(self.embedding(symbols) + self.places))
+
+
+def test_a_transformer_learns_as_much_with_states_of_8_bits(script):
+    """To turn a sequence round."""
+    accuracies, losses = [], []
+    for options in ({}, {"state_dtype": torch.uint8, "min_8bit_size": 1}):
+        torch.manual_seed(4)
+        model, generator = Transformer(), torch.Generator().manual_seed(5)
+        optimizer = ft.AdamW(model.parameters(), lr=5e-3, **options)
+        for _ in range(300):
+            symbols = torch.randint(8, (64, 16), generator=generator)
+            optimizer.zero_grad()
+            output = model(symbols)
+            torch.nn.functional.cross_entropy(output.flatten(0, 1), symbols.flip(1).flatten()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            symbols = torch.randint(8, (256, 16), generator=generator)
+            output = model(symbols)
+            accuracies.append((output.argmax(2) == symbols.flip(1)).float().mean().item())
+            losses.append(torch.nn.functional.cross_entropy(output.flatten(0, 1), symbols.flip(1).flatten()).item())
+    assert accuracies[0] > 0.95 and abs(accuracies[1] - accuracies[0]) < 0.02
+    assert losses[1] < 2 * losses[0] + 0.02

@@ -15,6 +15,7 @@ from torch_runs import (
     assert_same_run,
     named,
     numbers,
+    one_thread,  # noqa: F401
     ours,
     parameters,
     states,
@@ -25,15 +26,6 @@ import fastnn.torch as ft
 from fastnn.torch import native
 
 full = pytest.mark.parametrize("row", FULL, ids=named)
-
-
-@pytest.fixture
-def one_thread():
-    """Of torch's: more make operations as small as these no faster, and much slower where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_channels_last():
@@ -195,7 +187,7 @@ def test_without_a_look_from_c(row, monkeypatch):
     assert_equal(params, expected)
 
 
-def test_a_training(one_thread):
+def test_a_training(one_thread):  # noqa: F811
     """Loss and parameters of a small network that learns, in float32 by torch and by us."""
 
     def run(make):

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pytest
 import torch
 import torch_references
 from tolerances import difference
@@ -77,6 +78,15 @@ FULL = [
 ]
 
 
+@pytest.fixture
+def one_thread():
+    """Of torch's: more make operations as small as these no faster, and much slower where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def named(row):
     name, options = row
     return f"{name}-{'-'.join(options)}"
@@ -99,7 +109,16 @@ def parameters(dtype=torch.float32, start=None):
     return [torch.nn.Parameter(value.to(dtype).clone()) for value in (START if start is None else start)]
 
 
-def advance(optimizer, params, grads=None, before=None, after=None, set_to_none=True):
+def advance(optimizer, params, *args, **options):
+    """As `_advance`. Torch's classes get one thread: a busy machine makes two of them slower by a hundred times."""
+    threads = torch.get_num_threads()
+    if not isinstance(optimizer, ft.Optimizer):
+        torch.set_num_threads(1)
+    _advance(optimizer, params, *args, **options)
+    torch.set_num_threads(threads)
+
+
+def _advance(optimizer, params, grads=None, before=None, after=None, set_to_none=True):
     """Steps with gradients that don't depend on the parameters; `before` and `after` get the number of each step."""
     for t, fresh in enumerate(GRADS if grads is None else grads):
         optimizer.zero_grad(set_to_none)
