@@ -64,8 +64,10 @@ def test_same_bits_with_other_thread_counts(threads):
         {"optimizer": lambda: optimizers.AdamW(schedules.warmup(3) >> schedules.cosine(1e-2, steps=9))},
         {"optimizer": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True, global_clipnorm=0.1)},
         {"optimizer": lambda: optimizers.RMSprop(0.01, centered=True, momentum=0.5, clipvalue=0.01)},
+        {"optimizer": lambda: optimizers.Lamb(0.01, weight_decay=0.1)},
+        {"optimizer": lambda: optimizers.Muon(0.01, global_clipnorm=0.1, skip_nonfinite=True)},
     ],
-    ids=["accumulate", "in-order", "weights", "schedule", "clipped-sgd", "rmsprop"],
+    ids=["accumulate", "in-order", "weights", "schedule", "clipped-sgd", "rmsprop", "lamb", "muon"],
 )
 def test_same_bits_with(options):
     assert_same_bits(LAYERS["dropout"], **options)

@@ -34,6 +34,7 @@ OPTIMIZERS = [
     lambda: optimizers.AdamW(schedules.warmup(3) >> schedules.cosine(1e-2, steps=30), weight_decay=0.1),
     lambda: optimizers.RMSprop(1e-2, momentum=0.5, centered=True, global_clipnorm=1.0),
     lambda: optimizers.SGD(1e-2, momentum=0.9, nesterov=True),
+    lambda: optimizers.Muon(1e-2, exclude_layers=["dense"], skip_nonfinite=True),
 ]
 
 
