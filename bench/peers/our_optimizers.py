@@ -59,10 +59,14 @@ def torch_step(task):
         import fastnn.torch
 
         torch.set_num_threads(problems.threads())
-        dtype = torch.bfloat16 if task == "adamw_bf16" else torch.float32
+        dtype = torch.bfloat16 if task in ("adamw_bf16", "adamw_remainder") else torch.float32
         params = parameters(*problems.optimizer_data(shapes), dtype)
         make = {
             "adamw_bf16": lambda: fastnn.torch.AdamW(params, lr=1e-3, weight_decay=1e-2),
+            "adamw_remainder": lambda: fastnn.torch.AdamW(
+                params, lr=1e-3, weight_decay=1e-2, master="remainder", state_dtype=torch.float32
+            ),
+            "adamw_8bit": lambda: fastnn.torch.AdamW8bit(params, lr=1e-3, weight_decay=1e-2),
             "adamw": lambda: fastnn.torch.AdamW(params, lr=1e-3, weight_decay=1e-2),
             "rmsprop": lambda: fastnn.torch.RMSprop(params, lr=1e-3),
             "rmsprop_centered": lambda: fastnn.torch.RMSprop(params, lr=1e-3, momentum=0.9, centered=True),
@@ -109,9 +113,7 @@ _INSTALLED = [way for way in ("torch", "jax") if importlib.util.find_spec(way)]
 _WAYS = {"functional": functional_step, "torch": torch_step, "jax": jax_step}
 _TASKS = {
     **dict.fromkeys(("adamw", "rmsprop", "rmsprop_centered", "sgd_momentum"), ("functional", "torch", "jax")),
-    "adamw_bf16": ("functional", "torch"),
-    "adamw_remainder": ("functional",),
-    "adamw_8bit": ("functional",),
+    **dict.fromkeys(("adamw_bf16", "adamw_remainder", "adamw_8bit"), ("functional", "torch")),
 }
 
 
