@@ -17,7 +17,7 @@ namespace fnn::xla {
 namespace {
 
 // Elements that are worth a task of their own.
-constexpr std::int64_t kShare = 1 << 16;
+constexpr std::int64_t kShare = 1 << 14;
 
 struct Numbers {
   double lr;
