@@ -33,10 +33,10 @@ def wrappings(module):
 
 @pytest.mark.parametrize("name", wrappings(optax))
 def test_inside_optaxs_own_transformations(name):
-    expected, _ = run_in_float64(lambda: wrappings(optax)[name])
+    expected, _ = run_in_float64(lambda: wrappings(optax)[name], name not in ("masked", "multi_transform"))
     params, state = run(wrappings(fused)[name])
     assert_close(params, expected)
-    assert jax.tree.structure(state) == jax.tree.structure(run(wrappings(optax)[name], grads=GRADS[:1])[1])
+    assert jax.tree.structure(state) == jax.tree.structure(wrappings(optax)[name].init(as_jax(START)))
 
 
 @pytest.mark.parametrize("compiled", [True, False])
