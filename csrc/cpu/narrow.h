@@ -50,6 +50,14 @@ FNN_INLINE VecInt load_narrow(const Narrow* p) {
 }
 template <class Narrow>
 FNN_INLINE void store_narrow(Narrow* p, VecInt x) {
+#if defined(__AVX512F__)
+  // Through a register: to memory the instruction takes 8 cycles on Zen 4 and not 2.5.
+  if constexpr (sizeof(Narrow) == 1) {
+    __m128i codes = _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)x.v);
+    asm("" : "+x"(codes));
+    return store_native(p, (typename NarrowVec<Narrow>::Native)codes);
+  }
+#endif
   store_native(p, __builtin_convertvector(x.v, typename NarrowVec<Narrow>::Native));
 }
 

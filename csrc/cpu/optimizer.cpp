@@ -5,6 +5,7 @@
 #include "cpu/optimizer.h"
 
 #include "cpu/gradient_survey.h"
+#include "cpu/stored_update.h"
 
 namespace fnn::cpu {
 
@@ -28,6 +29,7 @@ void OptimizerStep<Rule>::operator()(const Worker& worker) const {
   for_share(list, worker, [&](const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end) {
     if (tensor.lr_scale != lr_scale) step = this->rule.at(lr * (lr_scale = tensor.lr_scale), t);
     const TensorStep<Rule> numbers(step, tensor, options, lr, survey.factor(&tensor - list.tensors));
+    if (!list.formats.all_float32()) begin = update_stored(list, tensor, numbers, begin, end, t);
     visit_elements(list, tensor, begin, end, access,
                    [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
                      update_elements(view, numbers, grad, first, count);

@@ -67,6 +67,14 @@ FNN_INLINE Vec as_float(VecInt bits) { return (NativeF32)bits.v; }
 FNN_INLINE Vec to_float(VecInt n) { return __builtin_convertvector(n.v, NativeF32); }
 FNN_INLINE VecInt truncated(Vec x) { return {__builtin_convertvector(x.v, NativeI32)}; }
 FNN_INLINE Vec abs(Vec x) { return (NativeF32)((NativeI32)x.v & 0x7fffffff); }
+FNN_INLINE VecInt abs(VecInt n) {
+#if defined(__AVX512F__)
+  return {(NativeI32)_mm512_maskz_abs_epi32(0xffff, (__m512i)n.v)};
+#else
+  return {n.v < 0 ? -n.v : n.v};
+#endif
+}
+FNN_INLINE VecInt larger(VecInt a, VecInt b) { return {a.v > b.v ? a.v : b.v}; }
 FNN_INLINE Vec sqrt(Vec x) {
 #if defined(__AVX512F__)
   return (NativeF32)_mm512_maskz_sqrt_ps(0xffff, (__m512)x.v);  // the plain form warns in GCC 12

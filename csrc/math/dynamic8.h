@@ -1,5 +1,5 @@
 // Numbers in 8 bits that keep their relative size over seven decades: dynamic quantisation (Dettmers et al. 2022,
-// "8-bit optimizers via block-wise quantization"). A block of numbers shares a scale, its largest magnitude.
+// "8-bit optimizers via block-wise quantization"). The numbers of a block share a scale.
 //
 // Signed: the code is a sign and a magnitude from 0 to 127, in decade i = floor(log2 magnitude), and stands for
 //     10^(i-6) (0.1 + 0.9 (magnitude - 2^i + 0.5) / 2^i) scale;   0 is 0, and 0x80 the scale itself.
@@ -7,6 +7,11 @@
 //     10^(i-7) (0.1 + 0.9 (code - 2^i + 0.5) / 2^i) scale;        0 is 0, and 1 the scale itself.
 // These are the numbers of bitsandbytes' maps, in an order that arithmetic finds: within a decade a number is linear in
 // its code, so that tables of a line for each decade are all that has to be looked up.
+//
+// A number gets the code in whose cell it lies, so that it's wrong by half the width of the cell at most: a decade is
+// cut into 2^i cells of one width, with the code's number in the middle. Below 1.9e-7 of the scale it gets 0. The codes
+// that stand for the scale itself are only read: the scale is such that the largest magnitude of a block is exactly the
+// largest of the others, of either sign.
 //
 // As templates over T: float, or a vector of floats with integers and a `lookup` beside it.
 #pragma once
@@ -29,30 +34,25 @@ FNN_HD FNN_INLINE float lookup(const Table8& table, std::int32_t index) { return
 
 template <bool kSigned>
 struct Dynamic8Lines {
-  // value = slope magnitude + offset, by the magnitude's exponent as a float; code = gain value + shift, by decade from
-  // 1 on, at most `cap`; threshold[i]: the smallest value that is nearer to decade i + 1 than to i.
-  Table8 slope{}, offset{}, gain{}, shift{}, cap{}, threshold{};
-  float top;  // the smallest that is nearest to 1
+  // value = slope magnitude + offset, by the magnitude's exponent as a float. code = 2^i (gain value + 8/9), by the
+  // number of the decade from 1 on, plus 31.
+  Table8 slope{}, offset{}, gain{};
+  float largest;  // of the numbers that are written
 
-  constexpr Dynamic8Lines() : top(0.f) {
-    constexpr int kFirst = kSigned ? 0 : 1;
-    double ten = 1e-6, largest = 0;
+  static constexpr int kFirst = kSigned ? 0 : 1;
+  static constexpr float kUnit = kSigned ? 0x1p-32f : 0x1p-31f;  // 2^i, times this, is 2^(decade + 31)
+
+  constexpr Dynamic8Lines() : largest(0.f) {
+    double ten = 1e-6;
     for (int decade = 1; decade <= 7; ++decade, ten *= 10) {
       const int exponent = decade - 1 + kFirst;
       const double codes = 1 << exponent;
-      const int index = (127 + exponent) & 7;
-      slope.set(index, 0.9 * ten / codes);
-      offset.set(index, ten * (0.45 / codes - 0.8));
-      gain.set(decade, codes / (0.9 * ten));
-      shift.set(decade, codes * 8.0 / 9.0);
-      cap.set(decade, 2 * codes - 0.5);
-      const double smallest = ten * (0.1 + 0.45 / codes);
-      threshold.set(decade - 1, (smallest + largest) / 2);
-      largest = ten * (1.0 - 0.45 / codes);
+      slope.set((127 + exponent) & 7, 0.9 * ten / codes);
+      offset.set((127 + exponent) & 7, ten * (0.45 / codes - 0.8));
+      gain.set((decade + 31) & 7, kUnit / (0.9 * ten));
+      largest = static_cast<float>(ten * (1.0 - 0.45 / codes));
     }
-    threshold.set(7, 3e38);
     if (!kSigned) offset.set(127 & 7, 1.0);
-    top = static_cast<float>((1.0 + largest) / 2);
   }
 };
 template <bool kSigned>
@@ -69,22 +69,20 @@ FNN_HD FNN_INLINE T dynamic8_value(I code, const Table& slope, const Table& offs
   return select(code == 0x80, scale, with_sign);
 }
 
-// The code that is nearest to x, from -1 to 1, or from 0 to 1 unsigned; less than 0 counts as 0 there.
+// The code of x, of at most `largest` in magnitude; unsigned, the sign goes.
 template <bool kSigned, class T, class Table>
-FNN_HD FNN_INLINE auto dynamic8_code(T x, const Table& gain, const Table& shift, const Table& cap,
-                                     const Table& threshold) {
-  const T size = kSigned ? abs(x) : x;
-  // The bits of a float as an integer are its logarithm, piecewise linear: near enough for the decade or the one below.
-  constexpr float kLog = 0.30103f / (1 << 23), kZero = 6.8f - 0.30103f * 127.f, kRound = 12582912.f;  // 1.5 * 2^23
-  const T log = to_float(as_int(max(size, T(1e-7f)))) * T(kLog) + T(kZero);
-  const auto below = as_int(log + T(kRound));
-  const auto decade = select(size < lookup(threshold, below), below, below + 1);
-  const T line = min(size * lookup(gain, decade) + lookup(shift, decade), lookup(cap, decade));
-  const auto magnitude = truncated(line);
-  const T top(kDynamic8Lines<kSigned>.top);
-  if (!kSigned) return select(x < top, magnitude, as_int(T(0.f)) + 1);
-  const auto with_sign = select(line < T(1.f), magnitude, magnitude | ((as_int(x) >> 24) & 0x80));
-  return select(x < top, with_sign, as_int(T(0.f)) + 0x80);
+FNN_HD FNN_INLINE auto dynamic8_code(T x, const Table& gain) {
+  constexpr float kUnit = Dynamic8Lines<kSigned>::kUnit;
+  const T size = abs(x);
+  // The bits of a float as an integer are its logarithm, piecewise linear: near enough for its decade or the one below.
+  // That number, plus 31, is what is left in the lowest bits when 1.5 * 2^23 is added.
+  const auto decade = as_int(to_float(as_int(size)) * T(0.30103f / (1 << 23)) + T(12582912.f));
+  const T lower = size * lookup(gain, decade) + T(kUnit * 8 / 9);
+  const T line = min(lower, lower * T(0.2f) + T(kUnit * 1.6f));  // lines over two decades; code is concave in size
+  const T code = as_float(as_int(line) + (decade << 23));
+  if (!kSigned) return truncated(code);
+  const auto with_sign = truncated(as_float(as_int(code) | (as_int(x) & INT32_MIN)));  // -0.5 becomes 0, without one
+  return abs(with_sign) | (with_sign & 0x80);
 }
 
 }  // namespace fnn

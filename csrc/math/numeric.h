@@ -19,6 +19,7 @@ FNN_HD FNN_INLINE float sqrt(float x) { return ::sqrtf(x); }
 // a / b, within 2 ulp where that is faster; what is beyond a float's range, and NaN, as in a division.
 FNN_HD FNN_INLINE float quotient(float a, float b) { return a / b; }
 FNN_HD FNN_INLINE float abs(float x) { return ::fabsf(x); }
+FNN_HD FNN_INLINE std::int32_t abs(std::int32_t n) { return n < 0 ? -n : n; }
 FNN_HD FNN_INLINE std::int32_t as_int(float x) {
   std::int32_t bits;
   std::memcpy(&bits, &x, sizeof bits);

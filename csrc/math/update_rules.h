@@ -12,9 +12,10 @@
 
 namespace fnn {
 
-// p -= lr g. As all rules: kSlots arrays of state.
+// p -= lr g. As all rules: kSlots arrays of state, of which those can be negative that have a bit in kSignedSlots.
 struct SgdRule {
   static constexpr int kSlots = 0;
+  static constexpr unsigned kSignedSlots = 0;
   struct Step {
     float lr;
     template <class T>
@@ -30,6 +31,7 @@ struct SgdRule {
 // lr_in_momentum: the buffer holds lr g (Keras), which differs where lr changes.
 struct MomentumRule {
   static constexpr int kSlots = 1;
+  static constexpr unsigned kSignedSlots = 1;
   double momentum, dampening;
   bool nesterov, lr_in_momentum;
   struct Step {
@@ -56,6 +58,7 @@ struct MomentumRule {
 template <bool kAmsgrad>
 struct AdamRule {
   static constexpr int kSlots = kAmsgrad ? 3 : 2;
+  static constexpr unsigned kSignedSlots = 1;
   double beta1, beta2, eps;
   bool bias_correction, eps_hat;
   double eps_root = 0.0;
@@ -101,6 +104,7 @@ struct AdamRule {
 template <bool kCentered, bool kMomentum>
 struct RmspropRule {
   static constexpr int kSlots = 1 + kCentered + kMomentum;
+  static constexpr unsigned kSignedSlots = ~1u;
   double alpha, eps, momentum;
   bool eps_inside_sqrt, lr_in_momentum;
   bool bias_correction = false, nesterov = false, negated_buffer = false;
@@ -143,6 +147,7 @@ struct RmspropRule {
 // eps_inside_sqrt (Keras, optax).
 struct AdagradRule {
   static constexpr int kSlots = 1;
+  static constexpr unsigned kSignedSlots = 0;
   double lr_decay, eps;
   bool eps_inside_sqrt;
   struct Step {
@@ -163,6 +168,7 @@ struct AdagradRule {
 // algorithms, algorithm 2: the sign is of an average that is not the one kept). NaN has the sign NaN.
 struct LionRule {
   static constexpr int kSlots = 1;
+  static constexpr unsigned kSignedSlots = 1;
   double beta1, beta2;
   struct Step {
     float lr, beta1, rest1, beta2, rest2;

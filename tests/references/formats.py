@@ -38,13 +38,24 @@ def dequantized(codes, scales, signed):
     return VALUES[signed][codes] * scales.astype(np.float64)[block_of(codes.size)]
 
 
+def codes_of(ratio, signed):
+    """The codes in whose cells numbers lie, which are at most the largest value in magnitude."""
+    size, first = np.abs(ratio), 0 if signed else 1
+    decade = np.clip(np.floor(np.log10(np.maximum(size, 1e-30))), -7, -1)
+    exponent = decade + 7 + first
+    magnitude = np.floor(np.exp2(exponent) * (1 + (size / 10**decade - 1) / 9)).astype(int)
+    return np.where(size < 1.956e-7, 0, magnitude | np.where(signed & (ratio < 0), 128, 0)).astype(np.uint8)
+
+
+def scales_of(x, signed):
+    largest = VALUES[signed][127 if signed else 255]
+    return np.array([np.abs(x[begin : begin + BLOCK]).max() / largest for begin in range(0, x.size, BLOCK)])
+
+
 def quantized(x, signed):
-    """(codes, scales): the nearest of all values, in float64."""
-    scales = np.array([np.abs(x[begin : begin + BLOCK]).max() for begin in range(0, x.size, BLOCK)])
-    order = np.argsort(VALUES[signed])
-    known = VALUES[signed][order]
-    ratio = x / np.where(scales > 0, scales, 1)[block_of(x.size)]
-    return order[np.searchsorted((known[:-1] + known[1:]) / 2, ratio)].astype(np.uint8), scales
+    """(codes, scales) in float64."""
+    scales = scales_of(x, signed)
+    return codes_of(x / np.where(scales > 0, scales, 1)[block_of(x.size)], signed), scales
 
 
 def random_bits(seed, step, tensor, count):

@@ -1,0 +1,185 @@
+#include "cpu/stored_update.h"
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include "cpu/block8.h"
+#include "cpu/narrow.h"
+
+namespace fnn::cpu {
+namespace {
+
+// Calls use(keep, prepare) with what update_elements (tensor_update.cpp) has for the same numbers.
+template <class Rule, class Use>
+void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
+  const Preparation prepare = numbers.prepare;
+  const Vec scale(prepare.scale * prepare.factor), kept(numbers.keep);
+  const auto keep = [kept](Vec p) { return p * kept; };
+  if (prepare.only_scales())
+    use(keep, [scale](Vec, Vec g) { return scale * g; });
+  else
+    use(keep, prepare);
+}
+
+// ---- all bfloat16: pairs of neighbours, whose halves of 32 bits are two vectors without a permutation
+
+struct Pair {
+  Vec even, odd;
+};
+FNN_INLINE Pair load_pair(const std::uint16_t* p) {
+  const VecInt both = as_int(load(reinterpret_cast<const float*>(p)));
+  return {as_float(both << 16), as_float(both & ~0xffff)};
+}
+// A NaN that comes from bfloat16 numbers has 16 zeros at its end and needs no care.
+FNN_INLINE VecInt rounded_up(Vec x) {
+  const VecInt bits = as_int(x);
+  return bits + ((bits >> 16) & 1) + 0x7fff;
+}
+FNN_INLINE void store_pair(std::uint16_t* p, Pair x) {
+  const VecInt both = ((rounded_up(x.even) >> 16) & 0xffff) | (rounded_up(x.odd) & ~0xffff);
+  store(reinterpret_cast<float*>(p), as_float(both));
+}
+
+template <class Rule, class Keep, class Prepare>
+std::int64_t update_bfloat16(const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end,
+                             const typename Rule::Step step, const Keep keep, const Prepare prepare) {
+  constexpr int kSlots = Rule::kSlots;
+  const auto halves = [](const float* array) { return reinterpret_cast<std::uint16_t*>(const_cast<float*>(array)); };
+  std::uint16_t *const param = halves(tensor.param), *const grad = halves(tensor.grad);
+  std::uint16_t* state[kSlots + 1];
+  for (int k = 0; k < kSlots; ++k) state[k] = halves(tensor.slots[k]);
+  std::int64_t i = begin;
+  for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
+    const Pair p = load_pair(param + i), g = load_pair(grad + i);
+    Vec even[kSlots + 1], odd[kSlots + 1];
+    for (int k = 0; k < kSlots; ++k) {
+      const Pair slot = load_pair(state[k] + i);
+      even[k] = slot.even;
+      odd[k] = slot.odd;
+    }
+    store_pair(param + i,
+               {step(keep(p.even), prepare(p.even, g.even), even), step(keep(p.odd), prepare(p.odd, g.odd), odd)});
+    for (int k = 0; k < kSlots; ++k) store_pair(state[k] + i, {even[k], odd[k]});
+  }
+  return i;
+}
+
+// ---- states of 8 bits
+
+// The new states of a block, whose codes are written when the next block has been worked on: the largest of each is
+// known then without a wait.
+template <class Rule>
+struct Block {
+  static constexpr int kSlots = Rule::kSlots;
+  alignas(64) float values[kSlots][kBlock8];
+  float largest[kSlots];
+  std::uint8_t* codes[kSlots];
+  float* scales[kSlots];
+  std::int64_t count = 0;
+
+  void take(const OptimizerTensor& tensor, std::int64_t begin, std::int64_t elements) {
+    count = elements;
+    for (int k = 0; k < kSlots; ++k) {
+      codes[k] = reinterpret_cast<std::uint8_t*>(tensor.slots[k]) + begin;
+      scales[k] = tensor.scales[k] + begin / kBlock8;
+    }
+  }
+};
+
+template <class Rule, int kSlot>
+inline constexpr bool kIsSigned = ((Rule::kSignedSlots >> kSlot) & 1) != 0;
+
+template <class Rule, class Keep, class Prepare, std::size_t... kSlot>
+void update_block(const float* param, float* result, const float* grad, const typename Rule::Step step, const Keep keep,
+                  const Prepare prepare, Block<Rule>* block, std::index_sequence<kSlot...>) {
+  const std::tuple<Reader8<kIsSigned<Rule, kSlot>>...> read(*block->scales[kSlot]...);
+  const std::uint8_t* const codes[] = {block->codes[kSlot]...};
+  float* const values[] = {block->values[kSlot]...};
+  Largest largest[sizeof...(kSlot)];
+  for_lanes(0, block->count, [&](std::int64_t i, auto lanes) {
+    Vec slots[] = {std::get<kSlot>(read)(codes[kSlot] + i, lanes)...};
+    const Vec p = load(param + i, lanes);
+    const Vec g = prepare(p, load(grad + i, lanes));
+    store(result + i, step(keep(p), g, slots), lanes);
+    (store(values[kSlot] + i, slots[kSlot]), ...);
+    (largest[kSlot].add(slots[kSlot], lanes), ...);
+  });
+  ((block->largest[kSlot] = largest[kSlot].value()), ...);
+}
+
+template <class Rule, std::size_t... kSlot>
+void write_block(const Block<Rule>& block, std::index_sequence<kSlot...>) {
+  const std::tuple<Writer8<kIsSigned<Rule, kSlot>>...> write(block.largest[kSlot]...);
+  std::uint8_t* const codes[] = {block.codes[kSlot]...};
+  for_lanes(0, block.count, [&](std::int64_t i, auto lanes) {
+    (std::get<kSlot>(write)(load(block.values[kSlot] + i), codes[kSlot] + i, lanes), ...);
+  });
+  ((*block.scales[kSlot] = std::get<kSlot>(write).finish(codes[kSlot], block.count)), ...);
+}
+
+template <class Rule, class Keep, class Prepare>
+void update_8bit(const TensorList& list, const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end,
+                 std::int64_t t, const typename Rule::Step& step, const Keep& keep, const Prepare& prepare) {
+  constexpr auto kAll = std::make_index_sequence<Rule::kSlots>();
+  Block<Rule> blocks[2];
+  int turn = 0;
+  const auto body = [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
+    Block<Rule>& block = blocks[turn];
+    turn ^= 1;
+    block.take(tensor, begin, count);
+    begin += count;
+    float* const result = (view.update != nullptr ? view.update : view.param) + first;
+    update_block(view.param + first, result, grad, step, keep, prepare, &block, kAll);
+    if (blocks[turn].count > 0) write_block(blocks[turn], kAll);
+  };
+  visit_elements(list, tensor, begin, end, {Access::kParam | Access::kGrad, Access::kParam, t}, body);
+  write_block(blocks[turn ^ 1], kAll);
+}
+
+template <class Rule>
+bool all_bfloat16(const Formats& formats) {
+  bool all = formats.param == Format::bfloat16 && formats.grad == Format::bfloat16;
+  for (int k = 0; k < Rule::kSlots; ++k) all &= formats.slots[k] == Format::bfloat16;
+  return all && formats.master == Master::none;
+}
+
+template <class Rule>
+bool all_8bit(const Formats& formats) {
+  bool all = Rule::kSlots > 0;
+  for (int k = 0; k < Rule::kSlots; ++k) {
+    const bool is_signed = ((Rule::kSignedSlots >> k) & 1) != 0;
+    all &= formats.slots[k] == (is_signed ? Format::signed8 : Format::unsigned8);
+  }
+  return all;
+}
+
+}  // namespace
+
+template <class Rule>
+std::int64_t update_stored(const TensorList& list, const OptimizerTensor& tensor, const TensorStep<Rule>& numbers,
+                           std::int64_t begin, std::int64_t end, std::int64_t t) {
+  if (tensor.param == nullptr) return begin;
+  if (all_bfloat16<Rule>(list.formats) && tensor.update == nullptr) {
+    with_preparation(numbers, [&](const auto& keep, const auto& prepare) {
+      begin = update_bfloat16<Rule>(tensor, begin, end, numbers.step, keep, prepare);
+    });
+    return begin;
+  }
+  if constexpr (Rule::kSlots > 0) {
+    if (all_8bit<Rule>(list.formats)) {
+      with_preparation(numbers, [&](const auto& keep, const auto& prepare) {
+        update_8bit<Rule>(list, tensor, begin, end, t, numbers.step, keep, prepare);
+      });
+      return end;
+    }
+  }
+  return begin;
+}
+
+#define FNN_INSTANTIATE(...)                                                                                     \
+  template std::int64_t update_stored(const TensorList&, const OptimizerTensor&, const TensorStep<__VA_ARGS__>&, \
+                                      std::int64_t, std::int64_t, std::int64_t);
+FNN_EACH_ELEMENTWISE_RULE(FNN_INSTANTIATE)
+
+}  // namespace fnn::cpu
