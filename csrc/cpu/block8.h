@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/narrow.h"
 #include "math/dynamic8.h"
@@ -49,11 +50,11 @@ class Largest {
     bits_ = larger(as_int(abs(fill(x, 0.f, lanes))), bits_);
   }
   float value() const {
-    std::int32_t lane[kLanes];
+    std::int32_t lane[kLanes], found[4] = {};
     std::memcpy(lane, &bits_, sizeof lane);
-    for (int half = kLanes / 2; half > 0; half /= 2)
-      for (int i = 0; i < half; ++i) lane[i] = std::max(lane[i], lane[i + half]);
-    return fnn::as_float(lane[0]);
+    for (int i = 0; i < kLanes; i += 4)
+      for (int k = 0; k < 4; ++k) found[k] = std::max(found[k], lane[i + k]);
+    return fnn::as_float(std::max(std::max(found[0], found[1]), std::max(found[2], found[3])));
   }
 
  private:

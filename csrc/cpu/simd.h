@@ -74,6 +74,13 @@ FNN_INLINE VecInt abs(VecInt n) {
   return {n.v < 0 ? -n.v : n.v};
 #endif
 }
+FNN_INLINE Vec positive_part(Vec x) {
+#if defined(__AVX512F__)
+  return (NativeF32)_mm512_maskz_max_ps(0xffff, __m512{}, (__m512)x.v);  // NaN stays, as it comes second
+#else
+  return x.v < 0.f ? NativeF32{} : x.v;
+#endif
+}
 FNN_INLINE VecInt larger(VecInt a, VecInt b) { return {a.v > b.v ? a.v : b.v}; }
 FNN_INLINE Vec sqrt(Vec x) {
 #if defined(__AVX512F__)

@@ -14,12 +14,11 @@ namespace {
 template <class Rule, class Use>
 void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
   const Preparation prepare = numbers.prepare;
-  const Vec scale(prepare.scale * prepare.factor), kept(numbers.keep);
-  const auto keep = [kept](Vec p) { return p * kept; };
+  const Vec scale(prepare.scale * prepare.factor);
   if (prepare.only_scales())
-    use(keep, [scale](Vec, Vec g) { return scale * g; });
+    use(numbers.keep, [scale](Vec, Vec g) { return scale * g; });
   else
-    use(keep, prepare);
+    use(numbers.keep, prepare);
 }
 
 // ---- all bfloat16: pairs of neighbours, whose halves of 32 bits are two vectors without a permutation
@@ -68,14 +67,14 @@ std::int64_t update_bfloat16(const OptimizerTensor& tensor, std::int64_t begin, 
 // ---- states of 8 bits
 
 // The new states of a block, whose codes are written when the next block has been worked on: the largest of each is
-// known then without a wait.
+// known then without a wait. (To do both in one loop gained nothing.)
 template <class Rule>
 struct Block {
   static constexpr int kSlots = Rule::kSlots;
   alignas(64) float values[kSlots][kBlock8];
-  float largest[kSlots];
-  std::uint8_t* codes[kSlots];
-  float* scales[kSlots];
+  float largest[kSlots] = {};
+  std::uint8_t* codes[kSlots] = {};
+  float* scales[kSlots] = {};
   std::int64_t count = 0;
 
   void take(const OptimizerTensor& tensor, std::int64_t begin, std::int64_t elements) {
@@ -87,13 +86,31 @@ struct Block {
   }
 };
 
-template <class Rule, int kSlot>
-inline constexpr bool kIsSigned = ((Rule::kSignedSlots >> kSlot) & 1) != 0;
+template <class Rule, class Slots>
+class BlockWriter;
+template <class Rule, std::size_t... kSlot>
+class BlockWriter<Rule, std::index_sequence<kSlot...>> {
+ public:
+  explicit BlockWriter(const Block<Rule>& block)
+      : write_(block.largest[kSlot]...), codes_{block.codes[kSlot]...}, values_{block.values[kSlot]...} {}
+  template <class Lanes>
+  FNN_INLINE void operator()(std::int64_t i, Lanes lanes) const {
+    (std::get<kSlot>(write_)(load(values_[kSlot] + i), codes_[kSlot] + i, lanes), ...);
+  }
+  void finish(const Block<Rule>& block) const {
+    ((*block.scales[kSlot] = std::get<kSlot>(write_).finish(codes_[kSlot], block.count)), ...);
+  }
+
+ private:
+  std::tuple<Writer8<((Rule::kSignedSlots >> kSlot) & 1) != 0>...> write_;
+  std::uint8_t* codes_[sizeof...(kSlot)];
+  const float* values_[sizeof...(kSlot)];
+};
 
 template <class Rule, class Keep, class Prepare, std::size_t... kSlot>
-void update_block(const float* param, float* result, const float* grad, const typename Rule::Step step, const Keep keep,
+void update_block(float* param, const float* grad, const typename Rule::Step step, const Keep keep,
                   const Prepare prepare, Block<Rule>* block, std::index_sequence<kSlot...>) {
-  const std::tuple<Reader8<kIsSigned<Rule, kSlot>>...> read(*block->scales[kSlot]...);
+  const std::tuple<Reader8<((Rule::kSignedSlots >> kSlot) & 1) != 0>...> read(*block->scales[kSlot]...);
   const std::uint8_t* const codes[] = {block->codes[kSlot]...};
   float* const values[] = {block->values[kSlot]...};
   Largest largest[sizeof...(kSlot)];
@@ -101,40 +118,37 @@ void update_block(const float* param, float* result, const float* grad, const ty
     Vec slots[] = {std::get<kSlot>(read)(codes[kSlot] + i, lanes)...};
     const Vec p = load(param + i, lanes);
     const Vec g = prepare(p, load(grad + i, lanes));
-    store(result + i, step(keep(p), g, slots), lanes);
+    store(param + i, step(keep(p), g, slots), lanes);
     (store(values[kSlot] + i, slots[kSlot]), ...);
     (largest[kSlot].add(slots[kSlot], lanes), ...);
   });
   ((block->largest[kSlot] = largest[kSlot].value()), ...);
 }
 
-template <class Rule, std::size_t... kSlot>
-void write_block(const Block<Rule>& block, std::index_sequence<kSlot...>) {
-  const std::tuple<Writer8<kIsSigned<Rule, kSlot>>...> write(block.largest[kSlot]...);
-  std::uint8_t* const codes[] = {block.codes[kSlot]...};
-  for_lanes(0, block.count, [&](std::int64_t i, auto lanes) {
-    (std::get<kSlot>(write)(load(block.values[kSlot] + i), codes[kSlot] + i, lanes), ...);
-  });
-  ((*block.scales[kSlot] = std::get<kSlot>(write).finish(codes[kSlot], block.count)), ...);
-}
-
 template <class Rule, class Keep, class Prepare>
 void update_8bit(const TensorList& list, const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end,
                  std::int64_t t, const typename Rule::Step& step, const Keep& keep, const Prepare& prepare) {
-  constexpr auto kAll = std::make_index_sequence<Rule::kSlots>();
+  using Slots = std::make_index_sequence<Rule::kSlots>;
+  using Writer = BlockWriter<Rule, Slots>;
   Block<Rule> blocks[2];
   int turn = 0;
+  const auto write = [](const Block<Rule>& block) {
+    if (block.count == 0) return;
+    const Writer writer(block);
+    for_lanes(0, block.count, [&](std::int64_t i, auto lanes) { writer(i, lanes); });
+    writer.finish(block);
+  };
   const auto body = [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
     Block<Rule>& block = blocks[turn];
-    turn ^= 1;
+    const Block<Rule>& before = blocks[turn ^= 1];
     block.take(tensor, begin, count);
     begin += count;
-    float* const result = (view.update != nullptr ? view.update : view.param) + first;
-    update_block(view.param + first, result, grad, step, keep, prepare, &block, kAll);
-    if (blocks[turn].count > 0) write_block(blocks[turn], kAll);
+    float* const param = view.param + first;
+    update_block(param, grad, step, keep, prepare, &block, Slots());
+    write(before);
   };
   visit_elements(list, tensor, begin, end, {Access::kParam | Access::kGrad, Access::kParam, t}, body);
-  write_block(blocks[turn ^ 1], kAll);
+  write(blocks[turn ^ 1]);
 }
 
 template <class Rule>
@@ -159,8 +173,8 @@ bool all_8bit(const Formats& formats) {
 template <class Rule>
 std::int64_t update_stored(const TensorList& list, const OptimizerTensor& tensor, const TensorStep<Rule>& numbers,
                            std::int64_t begin, std::int64_t end, std::int64_t t) {
-  if (tensor.param == nullptr) return begin;
-  if (all_bfloat16<Rule>(list.formats) && tensor.update == nullptr) {
+  if (tensor.update != nullptr) return begin;
+  if (all_bfloat16<Rule>(list.formats)) {
     with_preparation(numbers, [&](const auto& keep, const auto& prepare) {
       begin = update_bfloat16<Rule>(tensor, begin, end, numbers.step, keep, prepare);
     });

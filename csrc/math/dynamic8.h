@@ -63,7 +63,7 @@ template <bool kSigned, class I, class Table, class T>
 FNN_HD FNN_INLINE T dynamic8_value(I code, const Table& slope, const Table& offset, T scale) {
   const T magnitude = to_float(kSigned ? code & 0x7f : code);
   const auto exponent = as_int(magnitude) >> 23;
-  const T value = max(lookup(slope, exponent) * magnitude + lookup(offset, exponent), T(0.f));  // code 0: below 0
+  const T value = positive_part(lookup(slope, exponent) * magnitude + lookup(offset, exponent));  // code 0: below 0
   if (!kSigned) return value;
   const T with_sign = as_float(as_int(value) | ((code & 0x80) << 24));
   return select(code == 0x80, scale, with_sign);

@@ -33,6 +33,8 @@ FNN_HD FNN_INLINE float as_float(std::int32_t bits) {
 FNN_HD FNN_INLINE float to_float(std::int32_t n) { return static_cast<float>(n); }
 FNN_HD FNN_INLINE std::int32_t truncated(float x) { return static_cast<std::int32_t>(x); }  // within an int's range
 
+FNN_HD FNN_INLINE float positive_part(float x) { return x < 0.f ? 0.f : x; }
+
 // ---- from the primitives; min and max return NaN when `x` is NaN
 template <class T>
 FNN_HD FNN_INLINE T min(T x, T limit) {
