@@ -23,8 +23,8 @@ Options of every step, by name:
     master: beside parameters of bfloat16 or float16 a list of float32 arrays, the parameters that they are rounded
         from; or, beside bfloat16, of uint16 arrays with the 16 bits that they lack of float32.
     seed: of stochastic rounding of parameters of bfloat16 or float16, which then need no master.
-    scales: {name of a state: list of float32 arrays} for states of 8 bits (uint8): the largest absolute value in each
-        block of 256 elements, ceil(n / 256) of them. Such states and their scales begin as zeros.
+    scales: {name of a state: list of float32 arrays} for states of 8 bits (uint8): what the codes of each block of 256
+        elements are times, ceil(n / 256) of them. Such states and their scales begin as zeros.
 
 Every step returns True, or False if it was skipped.
 
