@@ -35,7 +35,10 @@ def exact_step(row, optimizer, params, factor=1.0):
     for param, own in zip(exact, params):
         for key, value in optimizer.state[own].items():
             reference.state[param][key] = value.clone() if key == "step" else value.double()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as `advance` does
     reference.step()
+    torch.set_num_threads(threads)
     for param, own in zip(exact, params):
         param.step_taken = (param - own).detach()
     return exact, [reference.state[param] for param in exact]
