@@ -10,17 +10,6 @@
 namespace fnn::cpu {
 namespace {
 
-// Calls use(keep, prepare) with what update_elements (tensor_update.cpp) has for the same numbers.
-template <class Rule, class Use>
-void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
-  const Preparation prepare = numbers.prepare;
-  const Vec scale(prepare.scale * prepare.factor);
-  if (prepare.only_scales())
-    use(numbers.keep, [scale](Vec, Vec g) { return scale * g; });
-  else
-    use(numbers.keep, prepare);
-}
-
 // ---- all bfloat16: pairs of neighbours, whose halves of 32 bits are two vectors without a permutation
 
 struct Pair {

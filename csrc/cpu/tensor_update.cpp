@@ -42,17 +42,14 @@ void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step
   const auto run = [&](auto keep, auto prepare) {
     update<Rule::kSlots>(tensor, grad, begin, count, step.step, keep, prepare);
   };
-  const Preparation prepare = step.prepare;
+  const Preparation& prepare = step.prepare;
   const Keep keep = step.keep;
-  const Vec scale(prepare.scale * prepare.factor);
   if (tensor.update != nullptr)  // what is added to p
     run([keep](Vec p) { return Vec(-keep.decay) * p; }, prepare);
-  else if (!prepare.only_scales())
-    run(keep, prepare);
-  else if (prepare.scale * prepare.factor != 1.f || keep.decay != 0.f)
-    run(keep, [scale](Vec, Vec g) { return scale * g; });
-  else
+  else if (prepare.only_scales() && prepare.scale * prepare.factor == 1.f && keep.decay == 0.f)
     run([](Vec p) { return p; }, [](Vec, Vec g) { return g; });
+  else
+    with_preparation(step, run);
 }
 
 #define FNN_INSTANTIATE(...)                                                                                        \

@@ -99,6 +99,18 @@ struct TensorStep {
       : step(step), prepare(tensor, options, factor), keep{options.decay_of(tensor, lr)} {}
 };
 
+// Calls use(keep, prepare): what maps p to what weight decay leaves of it, and (p, g) to the gradient that the rule
+// gets.
+template <class Rule, class Use>
+void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
+  const Preparation prepare = numbers.prepare;
+  const Vec scale(prepare.scale * prepare.factor);
+  if (prepare.only_scales())
+    use(numbers.keep, [scale](Vec, Vec g) { return scale * g; });
+  else
+    use(numbers.keep, prepare);
+}
+
 // Updates elements [begin, begin + count) of the tensor; grad[0] is the gradient of the first.
 template <class Rule>
 void update_elements(const OptimizerTensor& tensor, const TensorStep<Rule>& step, const float* grad, std::int64_t begin,
