@@ -30,32 +30,26 @@ class Reader8 {
  public:
   FNN_INLINE explicit Reader8(float scale)
       : slope_(VecTable8(kDynamic8Lines<kSigned>.slope) * scale),
-        offset_(VecTable8(kDynamic8Lines<kSigned>.offset) * scale),
-        scale_(scale) {}
+        offset_(VecTable8(kDynamic8Lines<kSigned>.offset) * scale) {}
   template <class Lanes>
   FNN_INLINE Vec operator()(const std::uint8_t* codes, Lanes lanes) const {
-    return dynamic8_value<kSigned>(load_codes(codes, lanes), slope_, offset_, scale_);
+    return dynamic8_value<kSigned, Vec>(load_codes(codes, lanes), slope_, offset_);
   }
 
  private:
   VecTable8 slope_, offset_;
-  Vec scale_;
 };
 
-// The largest magnitude, as a float's bits: so NaN counts as more than infinity.
+// The largest magnitude, as a float's bits without a sign: so NaN counts as more than infinity.
+template <bool kSigned>
 class Largest {
  public:
   template <class Lanes>
   FNN_INLINE void add(Vec x, Lanes lanes) {
-    bits_ = larger(as_int(abs(fill(x, 0.f, lanes))), bits_);
+    const Vec size = fill(kSigned ? abs(x) : x, 0.f, lanes);
+    bits_ = larger_unsigned(as_int(size), bits_);
   }
-  float value() const {
-    std::int32_t lane[kLanes], found[4] = {};
-    std::memcpy(lane, &bits_, sizeof lane);
-    for (int i = 0; i < kLanes; i += 4)
-      for (int k = 0; k < 4; ++k) found[k] = std::max(found[k], lane[i + k]);
-    return fnn::as_float(std::max(std::max(found[0], found[1]), std::max(found[2], found[3])));
-  }
+  float value() const { return fnn::as_float(static_cast<std::int32_t>(reduce_max_unsigned(bits_))); }
 
  private:
   VecInt bits_ = {};
@@ -97,7 +91,7 @@ void load_block8(const std::uint8_t* codes, float scale, std::int64_t count, flo
 // Returns the scale.
 template <bool kSigned>
 float store_block8(const float* from, std::int64_t count, std::uint8_t* codes) {
-  Largest largest;
+  Largest<kSigned> largest;
   for_lanes(0, count, [&](std::int64_t i, auto lanes) { largest.add(load(from + i, lanes), lanes); });
   const Writer8<kSigned> write(largest.value());
   for_lanes(0, count, [&](std::int64_t i, auto lanes) { write(load(from + i, lanes), codes + i, lanes); });

@@ -1,6 +1,7 @@
 // One vector of floats as wide as the instruction set allows, by compiler vectors (no intrinsics but for square root
 // and quotient).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -24,6 +25,7 @@ inline constexpr int kLanes = kVectorBytes / 4;
 
 using NativeF32 = float __attribute__((vector_size(kVectorBytes)));
 using NativeI32 = std::int32_t __attribute__((vector_size(kVectorBytes)));
+using NativeU32 = std::uint32_t __attribute__((vector_size(kVectorBytes)));
 
 // kLanes 32-bit integers: what the bit tricks of math/numeric.h need, and the mask of a comparison (-1 or 0).
 struct VecInt {
@@ -74,14 +76,14 @@ FNN_INLINE VecInt abs(VecInt n) {
   return {n.v < 0 ? -n.v : n.v};
 #endif
 }
-FNN_INLINE Vec positive_part(Vec x) {
-#if defined(__AVX512F__)
-  return (NativeF32)_mm512_maskz_max_ps(0xffff, __m512{}, (__m512)x.v);  // NaN stays, as it comes second
-#else
-  return x.v < 0.f ? NativeF32{} : x.v;
-#endif
+FNN_INLINE Vec positive_part(Vec x) {  // as integers: on Zen 4 a maximum of floats takes a place from products
+  const NativeI32 bits = (NativeI32)x.v;
+  return (NativeF32)(bits > 0 ? bits : NativeI32{});
 }
-FNN_INLINE VecInt larger(VecInt a, VecInt b) { return {a.v > b.v ? a.v : b.v}; }
+FNN_INLINE VecInt larger_unsigned(VecInt a, VecInt b) {
+  const NativeU32 x = (NativeU32)a.v, y = (NativeU32)b.v;
+  return {(NativeI32)(x > y ? x : y)};
+}
 FNN_INLINE Vec sqrt(Vec x) {
 #if defined(__AVX512F__)
   return (NativeF32)_mm512_maskz_sqrt_ps(0xffff, (__m512)x.v);  // the plain form warns in GCC 12
@@ -97,16 +99,15 @@ FNN_INLINE Vec sqrt(Vec x) {
 
 #if defined(__AVX512F__)
 // The CPU's estimate of 1 / b, of 14 bits, and one step of Newton's method: a square root and this take 12 cycles on
-// Zen 4, a square root and a division, which share a unit, 16. Near the ends of the range of floats the estimate is 0
-// or infinite: there, lane by lane, the quotient itself.
+// Zen 4, a square root and a division, which share a unit, 16. Near the ends of the range of floats the estimate is 0,
+// denormal or infinite: there, lane by lane, the quotient itself.
 FNN_INLINE Vec quotient(Vec a, Vec b) {
   const __m512 divisor = (__m512)b.v;
   const __m512 estimate = _mm512_maskz_rcp14_ps(0xffff, divisor);
   const __m512 error = _mm512_fnmadd_ps(divisor, estimate, _mm512_set1_ps(1.f));
   const __m512 product = _mm512_mul_ps((__m512)a.v, _mm512_fmadd_ps(estimate, error, estimate));
-  constexpr int kLow = 0x03800000, kRange = 0x78000000;  // 2^-120 to 2^120, sign aside
-  const NativeI32 magnitude = (NativeI32)b.v & 0x7fffffff;
-  const __mmask16 far = _mm512_cmpgt_epu32_mask((__m512i)(magnitude - kLow), _mm512_set1_epi32(kRange));
+  constexpr int kZero = 0x02 | 0x04, kInfinite = 0x08 | 0x10, kDenormal = 0x20, kNan = 0x01 | 0x80;
+  const __mmask16 far = _mm512_fpclass_ps_mask(estimate, kZero | kInfinite | kDenormal | kNan);
   if (__builtin_expect(far != 0, 0)) return (NativeF32)_mm512_mask_div_ps(product, far, (__m512)a.v, divisor);
   return (NativeF32)product;
 }
@@ -159,11 +160,11 @@ FNN_INLINE void store_partial(float* p, Vec x, std::int64_t count) {
 #endif
 
 // ---- across lanes, by halving: a fixed order
-inline float reduce_add(Vec x) {
-  float lanes[kLanes];
-  store(lanes, x);
+inline std::uint32_t reduce_max_unsigned(VecInt x) {
+  std::uint32_t lanes[kLanes];
+  std::memcpy(lanes, &x, sizeof lanes);
   for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    for (int i = 0; i < half; ++i) lanes[i] = std::max(lanes[i], lanes[i + half]);
   return lanes[0];
 }
 inline float reduce_max(Vec x) {  // NaN lanes are passed over unless all earlier ones are NaN

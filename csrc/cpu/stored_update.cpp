@@ -96,47 +96,62 @@ class BlockWriter<Rule, std::index_sequence<kSlot...>> {
   const float* values_[sizeof...(kSlot)];
 };
 
+// In three loops: the scheduler of a processor holds a vector or two of all this work, too few to hide how long the way
+// is from a code to the parameter.
 template <class Rule, class Keep, class Prepare, std::size_t... kSlot>
-void update_block(float* param, const float* grad, const typename Rule::Step step, const Keep keep,
-                  const Prepare prepare, Block<Rule>* block, std::index_sequence<kSlot...>) {
-  const std::tuple<Reader8<((Rule::kSignedSlots >> kSlot) & 1) != 0>...> read(*block->scales[kSlot]...);
-  const std::uint8_t* const codes[] = {block->codes[kSlot]...};
+FNN_INLINE void update_block(float* param, const float* grad, const typename Rule::Step& step, const Keep& keep,
+                             const Prepare& prepare, Block<Rule>* block, std::index_sequence<kSlot...>) {
+  const std::int64_t count = block->count;
+  const auto read = [count](const auto reader, const std::uint8_t* codes, float* values) {
+    for_lanes(0, count, [=](std::int64_t i, auto lanes) { store(values + i, reader(codes + i, lanes)); });
+  };
+  (read(Reader8<((Rule::kSignedSlots >> kSlot) & 1) != 0>(*block->scales[kSlot]), block->codes[kSlot],
+        block->values[kSlot]),
+   ...);
   float* const values[] = {block->values[kSlot]...};
-  Largest largest[sizeof...(kSlot)];
-  for_lanes(0, block->count, [&](std::int64_t i, auto lanes) {
-    Vec slots[] = {std::get<kSlot>(read)(codes[kSlot] + i, lanes)...};
+  std::tuple<Largest<((Rule::kSignedSlots >> kSlot) & 1) != 0>...> largest;
+  for_lanes(0, count, [&](std::int64_t i, auto lanes) {
+    Vec slots[] = {load(values[kSlot] + i)...};
     const Vec p = load(param + i, lanes);
     const Vec g = prepare(p, load(grad + i, lanes));
     store(param + i, step(keep(p), g, slots), lanes);
     (store(values[kSlot] + i, slots[kSlot]), ...);
-    (largest[kSlot].add(slots[kSlot], lanes), ...);
+    (std::get<kSlot>(largest).add(slots[kSlot], lanes), ...);
   });
-  ((block->largest[kSlot] = largest[kSlot].value()), ...);
+  ((block->largest[kSlot] = std::get<kSlot>(largest).value()), ...);
 }
 
 template <class Rule, class Keep, class Prepare>
 void update_8bit(const TensorList& list, const OptimizerTensor& tensor, std::int64_t begin, std::int64_t end,
-                 std::int64_t t, const typename Rule::Step& step, const Keep& keep, const Prepare& prepare) {
+                 std::int64_t t, const typename Rule::Step step, const Keep keep, const Prepare prepare) {
   using Slots = std::make_index_sequence<Rule::kSlots>;
   using Writer = BlockWriter<Rule, Slots>;
   Block<Rule> blocks[2];
   int turn = 0;
-  const auto write = [](const Block<Rule>& block) {
+  const auto write = [](const Block<Rule>& block) __attribute__((always_inline)) {
     if (block.count == 0) return;
     const Writer writer(block);
     for_lanes(0, block.count, [&](std::int64_t i, auto lanes) { writer(i, lanes); });
     writer.finish(block);
   };
-  const auto body = [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
+  const auto body = [&](float* param, const float* grad, std::int64_t count) __attribute__((always_inline)) {
     Block<Rule>& block = blocks[turn];
     const Block<Rule>& before = blocks[turn ^= 1];
     block.take(tensor, begin, count);
     begin += count;
-    float* const param = view.param + first;
     update_block(param, grad, step, keep, prepare, &block, Slots());
     write(before);
   };
-  visit_elements(list, tensor, begin, end, {Access::kParam | Access::kGrad, Access::kParam, t}, body);
+  const Formats& formats = list.formats;
+  if (formats.param == Format::float32 && formats.grad == Format::float32) {
+    while (begin < end) body(tensor.param + begin, tensor.grad + begin, std::min(kBlock8, end - begin));
+  } else {
+    const Access access{Access::kParam | Access::kGrad, Access::kParam, t};
+    visit_elements(list, tensor, begin, end, access,
+                   [&](const OptimizerTensor& view, const float* grad, std::int64_t first, std::int64_t count) {
+                     body(view.param + first, grad, count);
+                   });
+  }
   write(blocks[turn ^ 1]);
 }
 

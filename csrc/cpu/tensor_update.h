@@ -104,11 +104,13 @@ struct TensorStep {
 template <class Rule, class Use>
 void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
   const Preparation prepare = numbers.prepare;
-  const Vec scale(prepare.scale * prepare.factor);
-  if (prepare.only_scales())
-    use(numbers.keep, [scale](Vec, Vec g) { return scale * g; });
-  else
+  const float scale = prepare.scale * prepare.factor;
+  if (!prepare.only_scales())
     use(numbers.keep, prepare);
+  else if (scale != 1.f)
+    use(numbers.keep, [scale](Vec, Vec g) { return Vec(scale) * g; });
+  else
+    use(numbers.keep, [](Vec, Vec g) { return g; });
 }
 
 // Updates elements [begin, begin + count) of the tensor; grad[0] is the gradient of the first.

@@ -2,16 +2,15 @@
 // "8-bit optimizers via block-wise quantization"). The numbers of a block share a scale.
 //
 // Signed: the code is a sign and a magnitude from 0 to 127, in decade i = floor(log2 magnitude), and stands for
-//     10^(i-6) (0.1 + 0.9 (magnitude - 2^i + 0.5) / 2^i) scale;   0 is 0, and 0x80 the scale itself.
+//     10^(i-6) (0.1 + 0.9 (magnitude - 2^i + 0.5) / 2^i) scale.   0 and 0x80 are 0.
 // Unsigned: from 2 to 255, in decade i = floor(log2 code), it stands for
-//     10^(i-7) (0.1 + 0.9 (code - 2^i + 0.5) / 2^i) scale;        0 is 0, and 1 the scale itself.
-// These are the numbers of bitsandbytes' maps, in an order that arithmetic finds: within a decade a number is linear in
-// its code, so that tables of a line for each decade are all that has to be looked up.
+//     10^(i-7) (0.1 + 0.9 (code - 2^i + 0.5) / 2^i) scale.        0 and 1 are 0.
+// These are the numbers of bitsandbytes' maps but for the scale itself, in an order that arithmetic finds: within a
+// decade a number is linear in its code, so that tables of a line for each decade are all that has to be looked up.
 //
 // A number gets the code in whose cell it lies, so that it's wrong by half the width of the cell at most: a decade is
-// cut into 2^i cells of one width, with the code's number in the middle. Below 1.9e-7 of the scale it gets 0. The codes
-// that stand for the scale itself are only read: the scale is such that the largest magnitude of a block is exactly the
-// largest of the others, of either sign.
+// cut into 2^i cells of one width, with the code's number in the middle. Below 1.9e-7 of the scale it gets 0. The scale
+// is such that the largest magnitude of a block is exactly the largest number of either sign.
 //
 // As templates over T: float, or a vector of floats with integers and a `lookup` beside it.
 #pragma once
@@ -52,37 +51,33 @@ struct Dynamic8Lines {
       gain.set((decade + 31) & 7, kUnit / (0.9 * ten));
       largest = static_cast<float>(ten * (1.0 - 0.45 / codes));
     }
-    if (!kSigned) offset.set(127 & 7, 1.0);
   }
 };
 template <bool kSigned>
 inline constexpr Dynamic8Lines<kSigned> kDynamic8Lines{};
 
-// What a code stands for. slope, offset: the lines' tables times `scale`.
-template <bool kSigned, class I, class Table, class T>
-FNN_HD FNN_INLINE T dynamic8_value(I code, const Table& slope, const Table& offset, T scale) {
+// What a code stands for. slope, offset: the lines' tables times the scale.
+template <bool kSigned, class T, class I, class Table>
+FNN_HD FNN_INLINE T dynamic8_value(I code, const Table& slope, const Table& offset) {
   const T magnitude = to_float(kSigned ? code & 0x7f : code);
   const auto exponent = as_int(magnitude) >> 23;
   const T value = positive_part(lookup(slope, exponent) * magnitude + lookup(offset, exponent));  // code 0: below 0
   if (!kSigned) return value;
-  const T with_sign = as_float(as_int(value) | ((code & 0x80) << 24));
-  return select(code == 0x80, scale, with_sign);
+  return as_float(as_int(value) | ((code << 24) & INT32_MIN));
 }
 
-// The code of x, of at most `largest` in magnitude; unsigned, the sign goes.
+// The code of x, of at most `largest` in magnitude; unsigned, x has no sign.
 template <bool kSigned, class T, class Table>
 FNN_HD FNN_INLINE auto dynamic8_code(T x, const Table& gain) {
   constexpr float kUnit = Dynamic8Lines<kSigned>::kUnit;
-  const T size = abs(x);
+  const T size = kSigned ? abs(x) : x;
   // The bits of a float as an integer are its logarithm, piecewise linear: near enough for its decade or the one below.
   // That number, plus 31, is what is left in the lowest bits when 1.5 * 2^23 is added.
   const auto decade = as_int(to_float(as_int(size)) * T(0.30103f / (1 << 23)) + T(12582912.f));
   const T lower = size * lookup(gain, decade) + T(kUnit * 8 / 9);
   const T line = min(lower, lower * T(0.2f) + T(kUnit * 1.6f));  // lines over two decades; code is concave in size
   const T code = as_float(as_int(line) + (decade << 23));
-  if (!kSigned) return truncated(code);
-  const auto with_sign = truncated(as_float(as_int(code) | (as_int(x) & INT32_MIN)));  // -0.5 becomes 0, without one
-  return abs(with_sign) | (with_sign & 0x80);
+  return kSigned ? truncated(code) | ((as_int(x) >> 24) & 0x80) : truncated(code);
 }
 
 }  // namespace fnn

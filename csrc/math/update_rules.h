@@ -65,7 +65,7 @@ struct AdamRule {
   bool nesterov = false, corrected_maximum = false;
   bool corrects_m = true, corrects_v = true;  // the two halves of bias_correction
   struct Step {
-    float rest1, rest2, step_size, gradient_factor, maximum_factor, eps_root, root_factor, eps;
+    float rest1, rest2, step_size, gradient_factor, maximum_factor, eps_root, eps;
     template <class T>
     FNN_HD FNN_INLINE T operator()(T p, T g, T* slots) const {
       // b m + (1 - b) g as m + (1 - b) (g - m): additions have units of their own beside those of products.
@@ -73,7 +73,7 @@ struct AdamRule {
       T v = slots[1] = slots[1] + T(rest2) * (g * g - slots[1]);
       if constexpr (kAmsgrad) v = slots[2] = max(v * T(maximum_factor), slots[2]);
       const T step = T(step_size) * m + T(gradient_factor) * g;
-      return p - quotient(step, sqrt(v + T(eps_root)) * T(root_factor) + T(eps));
+      return p - quotient(step, sqrt(v + T(eps_root)) + T(eps));
     }
   };
   Step at(double lr, std::int64_t t) const {
@@ -81,17 +81,16 @@ struct AdamRule {
     const double correction1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps) : 1.0;
     const double next1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps + 1.0) : 1.0;
     const double root2 = bias_correction && corrects_v ? std::sqrt(1.0 - std::pow(beta2, steps)) : 1.0;
-    // lr/c1 m / (sqrt(v)/root2 + eps/root2) = lr root2/c1 m / (sqrt(v) + eps)
-    const double rate = eps_hat ? lr * root2 : lr;
-    const double v_root2 = corrected_maximum ? 1.0 : root2;  // of what is under the root
+    // lr/c1 m / (sqrt(v)/r + eps) = lr r/c1 m / (sqrt(v) + eps r), r being of what is under the root
+    const double v_root2 = corrected_maximum ? 1.0 : root2;
+    const double rate = lr * v_root2;
     return {static_cast<float>(1.0 - beta1),
             static_cast<float>(1.0 - beta2),
             static_cast<float>(nesterov ? rate * beta1 / next1 : rate / correction1),
             static_cast<float>(nesterov ? rate * (1.0 - beta1) / correction1 : 0.0),
             static_cast<float>(corrected_maximum ? 1.0 / (root2 * root2) : 1.0),
             static_cast<float>(eps_root * v_root2 * v_root2),  // sqrt(v/r^2 + e) = sqrt(v + e r^2) / r
-            static_cast<float>((eps_hat ? root2 : 1.0) / v_root2),
-            static_cast<float>(eps)};
+            static_cast<float>(eps * v_root2 / (eps_hat ? root2 : 1.0))};
   }
 };
 
