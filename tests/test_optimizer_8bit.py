@@ -39,7 +39,8 @@ def assert_quantized(codes, scales, exact, signed):
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_every_code_is_decoded_as_bitsandbytes_would(signed, kernels):
-    assert np.array_equal(np.sort(VALUES[signed]), bitsandbytes_map(signed))
+    wanted = bitsandbytes_map(signed)
+    assert np.array_equal(np.unique(VALUES[signed]), wanted[wanted < 1])  # the scale itself isn't needed
     codes, scales = np.arange(256, dtype=np.uint8), np.array([1.7], np.float32)
     found = through_momentum(kernels, codes.copy(), scales.copy(), np.zeros(256, np.float32), signed, 1.0)
     np.testing.assert_allclose(found, dequantized(codes, scales, signed), rtol=2e-6, atol=0)
@@ -47,11 +48,11 @@ def test_every_code_is_decoded_as_bitsandbytes_would(signed, kernels):
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_every_code_comes_back(signed, kernels):
-    """But for the one that stands for the scale itself, which is only read."""
-    own = np.delete(np.arange(256, dtype=np.uint8), 0x80 if signed else 1)
+    """The unsigned 1, which is another 0, as 0."""
+    own = np.arange(256, dtype=np.uint8)
     codes, scales = own.copy(), np.array([1e-4], np.float32)
-    through_momentum(kernels, codes, scales, np.zeros(255, np.float32), signed, 1.0)
-    assert np.array_equal(codes, own)
+    through_momentum(kernels, codes, scales, np.full(256, -0.0, np.float32), signed, 1.0)
+    assert np.array_equal(codes, own if signed else np.where(own == 1, 0, own))
     np.testing.assert_allclose(scales, 1e-4, rtol=1e-6)
 
 
@@ -84,13 +85,12 @@ def test_the_edges_of_the_cells(signed, kernels):
             assert np.array_equal(codes, [127 if signed else 255, *(wanted + (0 if sign > 0 else 128))])
 
 
-def test_the_least_has_no_sign(kernels):
-    """A code of a sign alone would stand for the scale."""
+def test_the_least_become_zero_and_keep_their_sign(kernels):
     codes, scales = np.zeros(8, np.uint8), np.zeros(1, np.float32)
     x = np.array([-2, -1e-9, 1, -0.0, -3.8e-7, -1e-30, -1e-45, 1e-7], np.float32)
     through_momentum(kernels, codes, scales, x, True, 0.5)
     np.testing.assert_allclose(scales, 2 / VALUES[True][127], rtol=1e-6)
-    assert np.array_equal(codes, [255, 0, 92, 0, 0, 0, 0, 0])
+    assert np.array_equal(codes, [255, 128, 92, 0, 128, 128, 128, 0])
 
 
 @pytest.mark.parametrize("signed", [True, False])

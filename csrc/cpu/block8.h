@@ -28,9 +28,10 @@ FNN_INLINE void store_codes(std::uint8_t* codes, VecInt code, FirstLanes lanes) 
 template <bool kSigned>
 class Reader8 {
  public:
+  // A scale has no sign, not even if it is NaN: the integers of `positive_part` would take a NaN with one for a number.
   FNN_INLINE explicit Reader8(float scale)
-      : slope_(VecTable8(kDynamic8Lines<kSigned>.slope) * scale),
-        offset_(VecTable8(kDynamic8Lines<kSigned>.offset) * scale) {}
+      : slope_(VecTable8(kDynamic8Lines<kSigned>.slope) * std::fabs(scale)),
+        offset_(VecTable8(kDynamic8Lines<kSigned>.offset) * std::fabs(scale)) {}
   template <class Lanes>
   FNN_INLINE Vec operator()(const std::uint8_t* codes, Lanes lanes) const {
     return dynamic8_value<kSigned, Vec>(load_codes(codes, lanes), slope_, offset_);
@@ -49,7 +50,7 @@ class Largest {
     const Vec size = fill(kSigned ? abs(x) : x, 0.f, lanes);
     bits_ = larger_unsigned(as_int(size), bits_);
   }
-  float value() const { return fnn::as_float(static_cast<std::int32_t>(reduce_max_unsigned(bits_))); }
+  float value() const { return fnn::as_float(static_cast<std::int32_t>(reduce_max_unsigned(bits_) & 0x7fffffff)); }
 
  private:
   VecInt bits_ = {};

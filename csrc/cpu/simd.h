@@ -160,6 +160,13 @@ FNN_INLINE void store_partial(float* p, Vec x, std::int64_t count) {
 #endif
 
 // ---- across lanes, by halving: a fixed order
+inline float reduce_add(Vec x) {
+  float lanes[kLanes];
+  store(lanes, x);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
 inline std::uint32_t reduce_max_unsigned(VecInt x) {
   std::uint32_t lanes[kLanes];
   std::memcpy(lanes, &x, sizeof lanes);

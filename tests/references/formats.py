@@ -22,8 +22,8 @@ def code_values(signed):
     positive = bitsandbytes_map(signed)
     positive = positive[(positive > 0) & (positive < 1)]
     if signed:
-        return np.concatenate([[0.0], positive, [1.0], -positive])
-    return np.concatenate([[0.0, 1.0], positive])
+        return np.concatenate([[0.0], positive, [0.0], -positive])
+    return np.concatenate([[0.0, 0.0], positive])
 
 
 VALUES = {signed: code_values(signed) for signed in (True, False)}
@@ -44,7 +44,7 @@ def codes_of(ratio, signed):
     decade = np.clip(np.floor(np.log10(np.maximum(size, 1e-30))), -7, -1)
     exponent = decade + 7 + first
     magnitude = np.floor(np.exp2(exponent) * (1 + (size / 10**decade - 1) / 9)).astype(int)
-    return np.where(size < 1.956e-7, 0, magnitude | np.where(signed & (ratio < 0), 128, 0)).astype(np.uint8)
+    return (np.where(size < 1.956e-7, 0, magnitude) | np.where(signed & np.signbit(ratio), 128, 0)).astype(np.uint8)
 
 
 def scales_of(x, signed):
