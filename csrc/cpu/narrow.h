@@ -57,6 +57,18 @@ FNN_INLINE void store_narrow(Narrow* p, VecInt x) {
     asm("" : "+x"(codes));
     return store_native(p, (typename NarrowVec<Narrow>::Native)codes);
   }
+#elif defined(__SSE4_1__)  // the low parts to the front, in AVX2 of each half
+  constexpr bool kBytes = sizeof(Narrow) == 1;
+  const __m128i low_first = kBytes ? _mm_set1_epi32(0x0c080400) : _mm_set1_epi64x(0x0d0c090805040100);
+#if defined(__AVX2__)
+  const __m256i parts = _mm256_shuffle_epi8((__m256i)x.v, _mm256_broadcastsi128_si256(low_first));
+  const __m128i first = _mm256_castsi256_si128(parts), second = _mm256_extracti128_si256(parts, 1);
+  if constexpr (kBytes) return _mm_storeu_si64(p, _mm_unpacklo_epi32(first, second));
+  return _mm_storeu_si128((__m128i*)p, _mm_unpacklo_epi64(first, second));
+#else
+  const __m128i parts = _mm_shuffle_epi8((__m128i)x.v, low_first);
+  return kBytes ? _mm_storeu_si32(p, parts) : _mm_storeu_si64(p, parts);
+#endif
 #endif
   store_native(p, __builtin_convertvector(x.v, typename NarrowVec<Narrow>::Native));
 }
