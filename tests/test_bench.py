@@ -185,7 +185,8 @@ def test_tables():
     lines = table.text(("a", "b"), [("long", "1"), ("x", "1000")]).splitlines()
     assert lines == ["a        b", "long     1", "x     1000"]
     assert table.text(("a", "b"), [("x", "1")], markdown=True) == "| a | b |\n| - | : |\n| x | 1 |"
-    assert [table.duration(t) for t in (2.5, 0.1234, 5e-6)] == ["2.5 s", "123 ms", "5 us"]
+    times = (2.5, 0.1234, 9.999e-4, 5e-6)
+    assert [table.duration(t) for t in times] == ["2.5 s", "123 ms", "1 ms", "5 us"]
 
 
 def test_seconds_are_the_median_of_means():

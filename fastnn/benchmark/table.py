@@ -60,8 +60,9 @@ def bound_by(flops: float, moved: float, footprint: float, limits: Limits) -> st
 
 def duration(seconds: float) -> str:
     """Three digits with a unit that suits: "12.3 us"."""
+    rounded = float(f"{seconds:.3g}")  # 0.9999 ms is 1 ms, not 1e+03 us
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
+        if rounded >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 1000 * size else f"{seconds / size:.0f} {unit}"
     return f"{seconds * 1e6:.3g} us"
 
