@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/panel.h"
+#include "cpu/epilogue.h"
 
 namespace fnn::cpu {
 
@@ -66,12 +66,6 @@ struct ConvForward : Kernel {
   void prepare(const Worker& worker) const;  // weights, into shared scratch
   void compute(const Worker& worker, Range images, Images<float> to) const;
 };
-
-// Rows to run through all panels of a product before the next ones: enough to use a panel well while it is in the
-// first-level cache, few enough that the finished rows of C are written while they are in it too.
-inline std::int64_t chunk_rows(std::int64_t columns, std::int64_t rows) {
-  return columns <= 2 * kLanes ? std::max<std::int64_t>(rows, 1) : 4 * kMaxTileRows;
-}
 
 // dx = the gradient for x, given dz [n, oh, ow, f].
 struct ConvInputGradient : Kernel {

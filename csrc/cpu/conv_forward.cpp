@@ -5,6 +5,7 @@
 #include "cpu/dense.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/panel.h"
 #include "cpu/winograd.h"
 
 namespace fnn::cpu {

@@ -9,6 +9,7 @@
 #include "cpu/gemm.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/panel.h"
 #include "cpu/winograd.h"
 
 namespace fnn::cpu {

@@ -7,6 +7,7 @@
 #include "cpu/gradient.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/panel.h"
 
 namespace fnn::cpu {
 namespace {

@@ -8,18 +8,10 @@
 
 #include "base/thread_team.h"
 #include "cpu/ahead.h"
+#include "cpu/epilogue.h"
 #include "cpu/tile.h"
-#include "math/activations.h"
 
 namespace fnn::cpu {
-
-// What happens to a product after its sum: y = f(sum + bias), the pre-activation kept in z when that is wanted.
-struct Epilogue {
-  const float* bias = nullptr;  // one value a column, or null
-  float* z = nullptr;           // same layout as C, or null
-  Activation activation = Activation::linear;
-  float alpha = 0.f;
-};
 
 struct Panel {
   Tile tile;    // a_rows and c_rows are filled in for each tile; c, bias and b point at the panel's first column
@@ -86,6 +78,12 @@ void multiply_panel(const Panel& panel, Range rows, const RowMap& map, float* ed
       for (int r = 0; r < count; ++r)
         activate(panel.activation, panel.alpha, sum + c_rows[r], panel.tile.c + c_rows[r], panel.columns);
   }
+}
+
+// Rows to run through all panels of a product before the next ones: enough to use a panel well while it is in the
+// first-level cache, few enough that the finished rows of C are written while they are in it too.
+inline std::int64_t chunk_rows(std::int64_t columns, std::int64_t rows) {
+  return columns <= 2 * kLanes ? std::max<std::int64_t>(rows, 1) : 4 * kMaxTileRows;
 }
 
 }  // namespace fnn::cpu

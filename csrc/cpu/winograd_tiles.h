@@ -5,6 +5,7 @@
 #include "cpu/arena.h"
 #include "cpu/conv.h"
 #include "cpu/lanes.h"
+#include "cpu/panel.h"
 #include "cpu/winograd_transform.h"
 
 namespace fnn::cpu::winograd {
