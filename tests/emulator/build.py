@@ -1,0 +1,155 @@
+"""Builds what the emulator runs: kernels and emulator compiled by g++, in the variants plain, asan and race.
+
+    python tests/emulator/build.py                 # the programs and extensions of all variants, with times
+    python tests/emulator/build.py selftest plain  # one program in one variant; prints its path
+
+The outputs lie in build/emulator/. Only what has changed is compiled again. Environment: CXX, FASTNN_BUILD_JOBS,
+FASTNN_CUDA_INCLUDE (the folder that has cuda_runtime.h; else that of nvcc or of the wheels from PyPI).
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EMULATOR = Path(__file__).resolve().parent
+OUTPUT = ROOT / "build" / "emulator"
+CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
+# Contracted as nvcc contracts: a * b + c is one operation.
+FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast"]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unknown-pragmas"] + (
+    ["-Werror"] if os.environ.get("FASTNN_WERROR") == "1" else []
+)
+REMEDY = "install the `test` extra, which has CUDA's headers, or set FASTNN_CUDA_INCLUDE to their folder"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How kernels are compiled; `define` is for the emulator too."""
+
+    name: str
+    kernel_flags: tuple[str, ...] = ()
+    define: str = ""
+    link_flags: tuple[str, ...] = ()
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("plain"),
+        Variant("asan", ("-fsanitize=address", "-fno-omit-frame-pointer"), "CUEMU_ASAN", ("-fsanitize=address",)),
+        # Compiled only: the hooks are the emulator's, libtsan isn't linked.
+        Variant("race", ("-fsanitize=thread", "-Wno-tsan"), "CUEMU_RACE"),
+    )
+}
+
+
+class BuildError(Exception):
+    """A compiler that failed or headers that were not found."""
+
+
+def cuda_include():
+    """The folders with CUDA's headers, of FASTNN_CUDA_INCLUDE, nvcc's toolkit or the wheels from PyPI."""
+    named = os.environ.get("FASTNN_CUDA_INCLUDE")
+    folders = [Path(named)] if named else [*toolkit_folders(), *wheel_folders()]
+    for folder in folders:
+        if (folder / "cuda_runtime.h").is_file():
+            beside = [
+                other for other in folders if other != folder and (other / "crt").is_dir() | (other / "nv").is_dir()
+            ]
+            return [folder, *beside]
+    raise BuildError(f"CUDA's headers were not found in {[str(folder) for folder in folders]}: {REMEDY}")
+
+
+def toolkit_folders():
+    """The include folder that nvcc itself uses."""
+    nvcc = os.environ.get("NVCC") or shutil.which("nvcc")
+    if not nvcc:
+        return []
+    plan = subprocess.run([nvcc, "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
+    return [Path(folder).resolve() for folder in re.findall(r'"-I([^"]+)"', plan)]
+
+
+def wheel_folders():
+    """The include folders of the packages nvidia-cuda-runtime, nvidia-cuda-crt and nvidia-cuda-cccl."""
+    spec = find_spec("nvidia")
+    places = [Path(place) for place in spec.submodule_search_locations or []] if spec else []
+    return sorted(folder for place in places for folder in place.glob("*/include") if folder.is_dir())
+
+
+def run(output, command, inputs):
+    """Runs a compiler or linker unless `output` was made by the same command and is newer than all inputs."""
+    record = Path(f"{output}.cmd")
+    text = shlex.join(map(str, command))
+    if output.exists() and record.exists() and record.read_text() == text:
+        made = output.stat().st_mtime
+        if all(os.path.exists(path) and os.path.getmtime(path) < made for path in inputs):
+            return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start = time.time()
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        output.unlink(missing_ok=True)
+        raise BuildError(f"{text}\n{done.stderr}")
+    if done.stderr:
+        print(done.stderr, file=sys.stderr)
+    os.utime(output, (start, start))  # an input that was edited meanwhile is newer
+    record.write_text(text)
+
+
+def compile_source(source, variant, definitions=(), folder=None):
+    """The object file of a source; only kernels (.cu) are compiled with the variant's sanitizer."""
+    obj = OUTPUT / (folder or variant.name) / source.relative_to(ROOT).with_suffix(source.suffix + ".o")
+    command = [*CXX, *FLAGS, *WARNINGS, *(variant.kernel_flags if source.suffix == ".cu" else ())]
+    command += [f"-D{name}" for name in (variant.define, *definitions) if name]
+    command += [
+        f"-I{ROOT / 'csrc'}",
+        f"-I{EMULATOR}",
+        *(word for path in cuda_include() for word in ("-isystem", path)),
+    ]
+    command += ["-MMD", "-c", "-x", "c++", source, "-o", obj]
+    listing = obj.with_suffix(".d")  # "object: source header header ...", written by -MMD
+    found = listing.read_text().replace("\\\n", " ").split(": ", 1)[1].split() if listing.exists() else []
+    run(obj, command, [source, *found])
+    return obj
+
+
+def compile_all(sources, variant, definitions=()):
+    """The object files of the sources, compiled at the same time, the largest first."""
+    cpus = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(int(os.environ.get("FASTNN_BUILD_JOBS") or cpus)) as pool:
+        return list(pool.map(lambda source: compile_source(source, variant, definitions), sources))
+
+
+def program(name, variant, definitions=()):
+    """Builds tests/emulator/<name>.cu with the emulator; `definitions` are macros. Returns the path."""
+    variant = VARIANTS[variant]
+    output = OUTPUT / variant.name / "-".join([name, *definitions])
+    sources = sorted(EMULATOR.glob("*.cpp"))
+    objects = compile_all(sources, variant)
+    folder = f"{variant.name}/{output.name}.o"
+    objects.append(compile_source(EMULATOR / f"{name}.cu", variant, definitions, folder))
+    run(output, [*CXX, *variant.link_flags, "-pthread", *objects, "-o", output], objects)
+    return output
+
+
+def main(arguments):
+    """Builds what the arguments name and prints where it lies."""
+    name, variant = arguments if len(arguments) == 2 else ("selftest", "plain")
+    print(program(name, variant))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except BuildError as error:
+        raise SystemExit(str(error)) from None
