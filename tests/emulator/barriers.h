@@ -19,7 +19,7 @@ inline int __syncthreads_or(int predicate, CUEMU_LINE) { return cuemu::block_bar
 inline int __syncthreads_and(int predicate, CUEMU_LINE) { return cuemu::block_barrier(predicate == 0, line) == 0; }
 
 // Memory is in order here; what a fence may not prevent is that another block comes in between.
-inline void __threadfence() { cuemu::maybe_yield(); }
+inline void __threadfence() { cuemu::fence(); }
 inline void __threadfence_block() {}
-inline void __threadfence_system() { cuemu::maybe_yield(); }
+inline void __threadfence_system() { cuemu::fence(); }
 inline void __nanosleep(unsigned) { cuemu::yield(); }

@@ -1,7 +1,8 @@
 """Builds what the emulator runs: kernels and emulator compiled by g++, in the variants plain, asan and race.
 
-    python tests/emulator/build.py                 # the programs and extensions of all variants, with times
-    python tests/emulator/build.py selftest plain  # one program in one variant; prints its path
+    python tests/emulator/build.py                 # the extension in all variants, with times
+    python tests/emulator/build.py extension plain # the extension in one variant; prints its path
+    python tests/emulator/build.py selftest plain  # a program in one variant
 
 The outputs lie in build/emulator/. Only what has changed is compiled again. Environment: CXX, FASTNN_BUILD_JOBS,
 FASTNN_CUDA_INCLUDE (the folder that has cuda_runtime.h; else that of nvcc or of the wheels from PyPI).
@@ -17,12 +18,16 @@ import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+
+import pybind11
 
 ROOT = Path(__file__).resolve().parents[2]
 EMULATOR = Path(__file__).resolve().parent
 OUTPUT = ROOT / "build" / "emulator"
+MODULE = "_cuda_emulated"
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
 # Contracted as nvcc contracts: a * b + c is one operation.
 FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast"]
@@ -48,7 +53,7 @@ VARIANTS = {
         Variant("plain"),
         Variant("asan", ("-fsanitize=address", "-fno-omit-frame-pointer"), "CUEMU_ASAN", ("-fsanitize=address",)),
         # Compiled only: the hooks are the emulator's, libtsan isn't linked.
-        Variant("race", ("-fsanitize=thread", "-Wno-tsan"), "CUEMU_RACE"),
+        Variant("race", ("-fsanitize=thread", "--param", "tsan-distinguish-volatile=1", "-Wno-tsan"), "CUEMU_RACE"),
     )
 }
 
@@ -57,6 +62,7 @@ class BuildError(Exception):
     """A compiler that failed or headers that were not found."""
 
 
+@cache
 def cuda_include():
     """The folders with CUDA's headers, of FASTNN_CUDA_INCLUDE, nvcc's toolkit or the wheels from PyPI."""
     named = os.environ.get("FASTNN_CUDA_INCLUDE")
@@ -106,46 +112,80 @@ def run(output, command, inputs):
     record.write_text(text)
 
 
-def compile_source(source, variant, definitions=(), folder=None):
+def inputs_of(obj):
+    """The headers that the last compilation of an object read, from what -MMD wrote."""
+    listing = obj.with_suffix(".d")  # "object: source header header ..."
+    return listing.read_text().replace("\\\n", " ").split(": ", 1)[1].split() if listing.exists() else []
+
+
+def compile_source(source, variant, extra=(), folder=None):
     """The object file of a source; only kernels (.cu) are compiled with the variant's sanitizer."""
     obj = OUTPUT / (folder or variant.name) / source.relative_to(ROOT).with_suffix(source.suffix + ".o")
     command = [*CXX, *FLAGS, *WARNINGS, *(variant.kernel_flags if source.suffix == ".cu" else ())]
-    command += [f"-D{name}" for name in (variant.define, *definitions) if name]
+    command += [f"-D{variant.define}"] if variant.define else []
     command += [
         f"-I{ROOT / 'csrc'}",
         f"-I{EMULATOR}",
         *(word for path in cuda_include() for word in ("-isystem", path)),
     ]
-    command += ["-MMD", "-c", "-x", "c++", source, "-o", obj]
-    listing = obj.with_suffix(".d")  # "object: source header header ...", written by -MMD
-    found = listing.read_text().replace("\\\n", " ").split(": ", 1)[1].split() if listing.exists() else []
-    run(obj, command, [source, *found])
+    command += [*extra, "-MMD", "-c", "-x", "c++", source, "-o", obj]
+    run(obj, command, [source, *inputs_of(obj)])
     return obj
 
 
-def compile_all(sources, variant, definitions=()):
-    """The object files of the sources, compiled at the same time, the largest first."""
-    cpus = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(int(os.environ.get("FASTNN_BUILD_JOBS") or cpus)) as pool:
-        return list(pool.map(lambda source: compile_source(source, variant, definitions), sources))
+def compile_bindings():
+    """The object file of the bindings, all in one as setup.py compiles them; the same for all variants."""
+    sys.path.insert(0, str(ROOT))
+    import build_cuda
+
+    folder = ROOT / "csrc" / "bindings"
+    names = [*build_cuda.BINDINGS, *build_cuda.ONLY_CUDA]
+    extra = [word for name in sorted(names) for word in ("-include", folder / f"{name}.cpp")]
+    extra += [f"-DFNN_MODULE_NAME={MODULE}", '-DFNN_ISA_NAME="emulator"', "-DFNN_CUDA"]
+    extra += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
+    return compile_source(folder / "module.cpp", Variant("bindings"), extra)
 
 
-def program(name, variant, definitions=()):
-    """Builds tests/emulator/<name>.cu with the emulator; `definitions` are macros. Returns the path."""
+def in_parallel(jobs):
+    """Runs functions at the same time; returns what they return."""
+    with ThreadPoolExecutor(int(os.environ.get("FASTNN_BUILD_JOBS") or len(os.sched_getaffinity(0)))) as pool:
+        return [future.result() for future in [pool.submit(job) for job in jobs]]
+
+
+def emulator_jobs(variant):
+    """What compiles the emulator itself."""
+    return [partial(compile_source, source, variant) for source in sorted(EMULATOR.glob("*.cpp"))]
+
+
+def program(name, variant):
+    """Builds tests/emulator/<name>.cu with the emulator. Returns the path."""
     variant = VARIANTS[variant]
-    output = OUTPUT / variant.name / "-".join([name, *definitions])
-    sources = sorted(EMULATOR.glob("*.cpp"))
-    objects = compile_all(sources, variant)
-    folder = f"{variant.name}/{output.name}.o"
-    objects.append(compile_source(EMULATOR / f"{name}.cu", variant, definitions, folder))
+    output = OUTPUT / variant.name / name
+    objects = in_parallel([partial(compile_source, EMULATOR / f"{name}.cu", variant), *emulator_jobs(variant)])
     run(output, [*CXX, *variant.link_flags, "-pthread", *objects, "-o", output], objects)
+    return output
+
+
+def extension(variant):
+    """Builds the extension module `_cuda_emulated`: the bindings and kernels of fastnn._cuda. Returns the path."""
+    variant = VARIANTS[variant]
+    output = OUTPUT / variant.name / f"{MODULE}.so"
+    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu")) + sorted((ROOT / "csrc" / "cuda").glob("*.cpp"))
+    kernel_jobs = [partial(compile_source, source, variant, ["-DFNN_CUDA"]) for source in kernels]
+    objects = in_parallel([compile_bindings, *kernel_jobs, *emulator_jobs(variant)])
+    exports = OUTPUT / "exports.map"
+    exports.write_text("{ global: PyInit_*; cuemu_hide; local: *; };\n")
+    link = ["-shared", f"-Wl,--version-script={exports}"]  # a kernel that is missing shows when it is imported
+    run(output, [*CXX, *link, *variant.link_flags, "-pthread", *objects, "-o", output], objects)
     return output
 
 
 def main(arguments):
     """Builds what the arguments name and prints where it lies."""
-    name, variant = arguments if len(arguments) == 2 else ("selftest", "plain")
-    print(program(name, variant))
+    for name, variant in [arguments] if arguments else [("extension", variant) for variant in VARIANTS]:
+        start = time.time()
+        path = extension(variant) if name == "extension" else program(name, variant)
+        print(path if arguments else f"{path}: {time.time() - start:.1f} s")
 
 
 if __name__ == "__main__":

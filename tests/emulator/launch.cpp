@@ -1,5 +1,6 @@
 #include "launch.h"
 
+#include "hidden_memory.h"
 #include "runtime.h"
 #include "shared_memory.h"
 
@@ -17,6 +18,7 @@ cudaError_t submit(const void* kernel, Bound bound, cudaStream_t) {
     collecting->kept_.push_back(std::move(bound));
     return cudaSuccess;
   }
+  const Revealed revealed;
   return remember(run({&bound.launch}, 1));
 }
 
@@ -27,6 +29,7 @@ Together::~Together() { collecting = nullptr; }
 cudaError_t Together::run() {
   std::vector<const Launch*> launches;
   for (const Bound& bound : kept_) launches.push_back(&bound.launch);
+  const Revealed revealed;
   const cudaError_t error = launches.empty() ? cudaSuccess : cuemu::run(launches, 0);
   kept_.clear();
   return remember(error);

@@ -22,11 +22,31 @@ using cuemu::record_access;
     record_access(address, size, Access::kWrite, __builtin_return_address(0)); \
   }
 
+// Of volatile memory: --param tsan-distinguish-volatile=1.
+#define CUEMU_VOLATILE_HOOKS(size)                                                     \
+  CUEMU_HOOK __tsan_volatile_read##size(void* address) {                               \
+    record_access(address, size, Access::kVolatileRead, __builtin_return_address(0));  \
+  }                                                                                    \
+  CUEMU_HOOK __tsan_volatile_write##size(void* address) {                              \
+    record_access(address, size, Access::kVolatileWrite, __builtin_return_address(0)); \
+  }                                                                                    \
+  CUEMU_HOOK __tsan_unaligned_volatile_read##size(void* address) {                     \
+    record_access(address, size, Access::kVolatileRead, __builtin_return_address(0));  \
+  }                                                                                    \
+  CUEMU_HOOK __tsan_unaligned_volatile_write##size(void* address) {                    \
+    record_access(address, size, Access::kVolatileWrite, __builtin_return_address(0)); \
+  }
+
 CUEMU_HOOKS(1)
 CUEMU_HOOKS(2)
 CUEMU_HOOKS(4)
 CUEMU_HOOKS(8)
 CUEMU_HOOKS(16)
+CUEMU_VOLATILE_HOOKS(1)
+CUEMU_VOLATILE_HOOKS(2)
+CUEMU_VOLATILE_HOOKS(4)
+CUEMU_VOLATILE_HOOKS(8)
+CUEMU_VOLATILE_HOOKS(16)
 CUEMU_HOOK __tsan_read_range(void* address, std::size_t size) {
   record_access(address, size, Access::kRead, __builtin_return_address(0));
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 
+#include "hidden_memory.h"
 #include "runtime.h"
 
 namespace {
@@ -36,6 +37,7 @@ cudaError_t release(void* memory) {
 }
 
 cudaError_t copy(void* to, const void* from, std::size_t bytes) {
+  const cuemu::Revealed revealed;
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
@@ -43,6 +45,7 @@ cudaError_t copy(void* to, const void* from, std::size_t bytes) {
 cudaError_t copy_rows(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch, std::size_t width,
                       std::size_t height) {
   if (width > to_pitch || width > from_pitch) return cuemu::remember(cudaErrorInvalidPitchValue);
+  const cuemu::Revealed revealed;
   for (std::size_t row = 0; row < height; ++row) {
     std::memmove(static_cast<char*>(to) + row * to_pitch, static_cast<const char*>(from) + row * from_pitch, width);
   }
@@ -50,6 +53,7 @@ cudaError_t copy_rows(void* to, std::size_t to_pitch, const void* from, std::siz
 }
 
 cudaError_t fill(void* memory, int value, std::size_t bytes) {
+  const cuemu::Revealed revealed;
   std::memset(memory, value, bytes);
   return cudaSuccess;
 }

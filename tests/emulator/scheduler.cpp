@@ -183,6 +183,11 @@ void maybe_yield() {
   if (random_number() % (state.seed ? 8 : 1024) == 0) yield();
 }
 
+void fence() {
+  maybe_yield();
+  if (current()) current()->fenced = true;
+}
+
 void report(const std::string& message) {
   if (state.report.empty()) state.report = message;
 }

@@ -46,6 +46,7 @@ struct Thread : Fiber {
   int number = 0;  // in its block
   int line = 0;    // of the last barrier or collective that it called
   State state = State::kNew;
+  bool fenced = false;  // a fence was its last deed but for reads: an atomic now makes what it wrote known
   int copy_groups = 0;
   std::vector<PendingCopy> copies;
 
@@ -94,6 +95,7 @@ void suspend(Thread& thread);
 void yield();
 // Now and then yield(): where another block may come in between.
 void maybe_yield();
+void fence();
 
 // Ends the run with this message, or with an earlier one.
 void report(const std::string& message);
