@@ -241,6 +241,7 @@ _CLASSES = {
 _NAMES = {
     "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_"): cls for name, cls in _CLASSES.items()
 }
+_NAMES |= {"normal": RandomNormal, "uniform": RandomUniform}  # as Keras writes them too
 
 
 def get(spec: Any, function: str = "initializers.get", argument: str = "initializer") -> Any:

@@ -20,11 +20,13 @@ from makers import (
     pooling,
     softmax,
 )
+from normalization_makers import batch_norm, layer_norm
 from references.activations import ACTIVATIONS
 from training_makers import (
     crop_flip,
     dense_update,
     dropout,
+    embedding,
     first_nonfinite,
     gather,
     loss,
@@ -206,6 +208,37 @@ ELEMENTWISE = [
     gather(4096, (784,), 4096, bench=True),
 ]
 
+NORMALIZATION = sum([
+    *[batch_norm(rows, c) for rows, c in [(0, 5), (1, 1), (31, 16), (64, 17), (65, 33), (200, 97)]],
+    *[batch_norm(rows, c, eps=0.5) for rows, c in [(2, 3), (3, 15)]],  # dx would be all cancelled
+    *[batch_norm(40, c, gamma=gamma, beta=not gamma) for c in (5, 18) for gamma in (False, True)],
+    *[batch_norm(9, 18, want=want) for want in [("dgamma",), ("dbeta",), ("dx",), ("dgamma", "dbeta"), ()]],
+    batch_norm(130, 40, momentum=0.3, eps=0.1, accumulate=True, in_place=True),
+    batch_norm(70, 200, momentum=0.0, accumulate=True),  # by columns
+    batch_norm(1025, 140, momentum=1.0, in_place=True),
+    batch_norm(30_000, 3, offset=20.0),
+    batch_norm(5000, 36, eps=1e-5),
+    *[batch_norm(rows, c, in_place=True, bench=True) for rows, c in [(128 * 28 * 28, 32), (25_088, 64), (128, 512)]],
+    *[layer_norm(rows, c) for rows, c in [(0, 5), (5, 0), (1, 1), (3, 15), (31, 16), (4, 17), (65, 33)]],
+    layer_norm(2, 3, eps=0.5),
+    *[layer_norm(40, c, gamma=gamma, beta=not gamma) for c in (5, 18) for gamma in (False, True)],
+    *[layer_norm(9, 18, want=want) for want in [("dgamma",), ("dbeta",), ("dx",), ("dgamma", "dbeta"), ()]],
+    layer_norm(9, 70, keep=False, eps=0.1, accumulate=True, in_place=True),
+    layer_norm(130, 97, offset=20.0, accumulate=True),
+    layer_norm(7, 3001, in_place=True),
+    layer_norm(20_000, 5),
+    *[layer_norm(rows, c, in_place=True, bench=True) for rows, c in [(4096, 256), (128, 1024)]],
+], [])
+
+EMBEDDING = sum([
+    *[embedding(entries, width, count) for entries, width, count in [(1, 1, 0), (1, 1, 5), (7, 3, 2), (5, 15, 31)]],
+    *[embedding(9, width, 40, np.int64, accumulate=width > 16) for width in (16, 17, 33, 64)],
+    embedding(70, 40, 3000, common=0.5),
+    embedding(6, 0, 9),
+    embedding(3000, 5, 2000, accumulate=True),
+    embedding(20_000, 128, 32 * 100, bench=True),
+], [])
+
 CROP_FLIP = sum([
     crop_flip(5, 6, 7, 3, (6, 7), (0, 0), (0, 0), "hv"),
     crop_flip(9, 6, 7, 1, (4, 3), (0, 2), (0, 4), "h", stream=4),
@@ -343,6 +376,8 @@ CASES: list[Case] = _flat(
         *DEPTHWISE,
         *POOLING,
         *ELEMENTWISE,
+        *NORMALIZATION,
+        *EMBEDDING,
         *CROP_FLIP,
         *LOSSES,
         *METRICS,

@@ -27,6 +27,9 @@ LAYERS = {
     "crop": lambda: [layers.RandomCrop(6, 7, padding=1), layers.Dense(2)],
     "flip": lambda: [layers.Dense(3), layers.RandomFlip(seed=4), layers.RandomCrop(8, 8, padding=2)],
     "softmax": lambda: [layers.Dense(4, activation="softmax"), layers.Activation("sigmoid"), layers.ELU(0.5)],
+    "batch-norm": lambda: [layers.Conv2D(9, 3), layers.BatchNormalization(momentum=0.8), layers.ReLU()],
+    "batch-norm-frozen": lambda: [layers.Dense(5), layers.BatchNormalization(trainable=False)],
+    "layer-norm": lambda: [layers.LayerNormalization(), layers.Dense(5), layers.LayerNormalization(scale=False)],
     "regularized": lambda: [layers.Dense(4, kernel_regularizer="l1", bias_regularizer="l2")],
 }
 

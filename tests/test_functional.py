@@ -42,6 +42,8 @@ def test_dense_and_images_equal_the_layers():
         (layers.Conv2D(6, 3, 1, 1, activation="softmax"), lambda k, b: F.conv2d(x, k, b, 1, 1, 1, 1, "softmax"), x),
         (layers.DepthwiseConv2D(3, 1, "same", 2), lambda k, b: F.depthwise_conv2d(x, k, b, 1, "same"), x),
         (layers.DepthwiseConv2D(2, activation="elu"), lambda k, b: F.depthwise_conv2d(x, k, b, activation="elu"), x),
+        (layers.BatchNormalization(), lambda *weights: F.batch_norm(x, *weights), x),
+        (layers.LayerNormalization(epsilon=0.1), lambda *weights: F.layer_norm(x, *weights, epsilon=0.1), x),
         (layers.MaxPooling2D(3, 2, "same"), lambda: F.max_pool2d(x, 3, 2, "same"), x),
         (layers.AveragePooling2D(2), lambda: F.average_pool2d(x), x),
         (layers.GlobalAveragePooling2D(), lambda: F.global_average_pool2d(x), x),
@@ -49,6 +51,28 @@ def test_dense_and_images_equal_the_layers():
     ]  # fmt: skip
     for layer, function, given in cases:
         np.testing.assert_array_equal(layer(given), function(*[p.value for p in layer.parameters]))
+
+
+def test_batch_norm_by_its_own_statistics():
+    layer, x = layers.BatchNormalization(epsilon=0.2), normal(5, 3, 4)
+    np.testing.assert_array_equal(layer(x, training=True), F.batch_norm(x, *layer.get_weights()[:2], epsilon=0.2))
+    assert F.batch_norm(x[:0], mean=np.zeros(4, np.float32), variance=np.ones(4, np.float32)).shape == (0, 3, 4)
+    assert F.layer_norm(x[:0]).shape == (0, 3, 4) and F.layer_norm(x[..., :0].copy()).shape == (5, 3, 0)
+
+
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (lambda: F.batch_norm([1.0]), TypeError, "batch_norm: x must be a NumPy array, got"),
+        (lambda: F.layer_norm(np.ones((), np.float32)), ValueError, "layer_norm: x must be an array with at least"),
+        (lambda: F.layer_norm(normal(2, 3), epsilon=-1), ValueError, "layer_norm: epsilon must be .*, got -1"),
+        (lambda: F.batch_norm(normal(2, 3), mean=normal(3)), ValueError, "both given or both None, got one of them"),
+        (lambda: F.batch_norm(normal(0, 3)), ValueError, "batch_norm: x must be an array with elements, where"),
+    ],
+)
+def test_messages_of_normalization(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
 
 
 @pytest.mark.parametrize("name", activations.names())

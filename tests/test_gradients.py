@@ -63,6 +63,16 @@ def dropped(layer, x):
     return references.dropout(x, None, layer.rate, layer.random_state, layer.stream)["y"]
 
 
+def normalized(layer, x, weights, axes):
+    gamma, beta = (weights.pop(0) if given else 1 - i for i, given in enumerate((layer.scale, layer.center)))
+    mean, variance = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
+    return (x - mean) / np.sqrt(variance + layer.epsilon) * gamma + beta
+
+
+def batch_normalized(layer, x, *weights):
+    return normalized(layer, x, list(weights), tuple(range(x.ndim - 1)))
+
+
 def globally(layer, x, y):
     return y.reshape(x.shape[0], 1, 1, -1) if layer.keepdims else y
 
@@ -75,6 +85,8 @@ FORWARD = {
     layers.AveragePooling2D: lambda layer, x: pooled(layer, x, "average_pool2d_forward"),
     layers.GlobalMaxPooling2D: lambda layer, x: globally(layer, x, x.max(axis=(1, 2))),
     layers.GlobalAveragePooling2D: lambda layer, x: globally(layer, x, x.mean(axis=(1, 2))),
+    layers.BatchNormalization: batch_normalized,
+    layers.LayerNormalization: lambda layer, x, *weights: normalized(layer, x, list(weights), -1),
     layers.Flatten: lambda layer, x: x.reshape(x.shape[0], -1),
     layers.Reshape: lambda layer, x: x.reshape(x.shape[0], *layer.target_shape),
     layers.Dropout: dropped,
@@ -86,6 +98,7 @@ FORWARD = {
     layers.InputLayer: lambda layer, x: x,
 }
 NOT_HERE = {Layer, ActivatedLayer, layers.RandomCrop, layers.RandomFlip}  # bases; layers in front of every weight
+NOT_HERE |= {layers.Embedding}  # takes ids: tests/test_embedding.py
 
 KINDS = [*ACTIVATIONS, "softmax"]
 LAYERS = [
@@ -110,6 +123,10 @@ LAYERS = [
     (layers.GlobalMaxPooling2D(keepdims=True), (3, 2, 3)),
     (layers.GlobalAveragePooling2D(), (3, 4, 3)),
     (layers.GlobalAveragePooling2D(keepdims=True), (3, 2, 3)),
+    *[(cls(center=c, scale=s, epsilon=0.5), (4, 5)) for cls in (layers.BatchNormalization, layers.LayerNormalization)
+      for c in (False, True) for s in (False, True)],
+    (layers.BatchNormalization(), (3, 2, 4)),
+    (layers.LayerNormalization(), (3, 2, 6)),
     (layers.Flatten(), (3, 2, 2)),
     (layers.Reshape((4, -1)), (3, 2, 2)),
     (layers.Dropout(0.4, seed=5), (6, 7)),
@@ -137,7 +154,7 @@ def test_layer(row):
     rng = np.random.default_rng(1)
     x = rng.standard_normal((2, *shape)).astype(np.float32)
     layer.ensure_built(shape)
-    for parameter in layer.parameters:
+    for parameter in layer.trainable_parameters:
         parameter.value[...] = rng.standard_normal(parameter.shape)
     weights = [parameter.value.astype(np.float64) for parameter in layer.parameters]
     forward = FORWARD[type(layer)]
@@ -150,7 +167,7 @@ def test_layer(row):
     dx = layer.backward(dy.copy(), need_dx=True, accumulate=False)
     wanted = central_differences(lambda value: (forward(layer, value, *weights) * dy).sum(), x.astype(np.float64))
     assert not difference(dx, wanted, "sum")
-    for i, parameter in enumerate(layer.parameters):
+    for i, parameter in enumerate(layer.trainable_parameters):
         before, after = weights[:i], weights[i + 1 :]
 
         def value(w, before=before, after=after):
@@ -158,9 +175,9 @@ def test_layer(row):
 
         assert not difference(parameter.grad, central_differences(value, weights[i]), "sum"), parameter.name
 
-    once = [parameter.grad.copy() for parameter in layer.parameters]
+    once = [parameter.grad.copy() for parameter in layer.trainable_parameters]
     layer.backward(dy.copy(), need_dx=False, accumulate=True)
-    for parameter, gradient in zip(layer.parameters, once):
+    for parameter, gradient in zip(layer.trainable_parameters, once):
         assert not difference(parameter.grad, 2 * gradient, "sum"), f"{parameter.name}, accumulated"
 
 

@@ -15,8 +15,11 @@ OPTIONAL = {"bias", "b", "z", "dw", "db", "weights", "dlogits", "dprobs", "dpred
 OPTIONAL_HERE = {(f"{layer}_backward", "dx") for layer in ("dense", "conv2d", "conv2d_max_pool2d", "depthwise_conv2d")}
 OPTIONAL_HERE |= {("dense_input_gradient", "dx")}
 OPTIONAL_HERE |= {(f"{kind}_forward", "index") for kind in ("max_pool2d", "global_max_pool", "conv2d_max_pool2d")}
+OPTIONAL |= {"gamma", "beta", "dgamma", "dbeta"}
+OPTIONAL_HERE |= {("batch_norm_backward", "dx"), ("layer_norm_backward", "dx")}
+OPTIONAL_HERE |= {("batch_norm_inference", "mean"), ("layer_norm_forward", "mean"), ("layer_norm_forward", "inv_std")}
 ANY_SHAPE = {("first_nonfinite", "x"), ("regularization_penalty", "param")}
-ANY_LENGTH = {("gather_rows", "x")}
+ANY_LENGTH = {("gather_rows", "x"), ("embedding_forward", "w"), ("embedding_backward", "dw")}
 ANY_WIDTH = {("top_k_matches", "pred"), ("sparse_categorical_matches", "pred")}
 
 
@@ -148,6 +151,9 @@ REFUSED_NUMBERS = [
       for kind in ("max", "average") for way in ("forward", "backward") for window in ((0, 1), (900, 1))],
     *[(f"{kind}_pool2d_{way}", {"padding": (0, 900, 0, 0)}, "padding", "less than the window")
       for kind in ("max", "average") for way in ("forward", "backward")],
+    *[(kernel, {"eps": eps}, "eps", "finite and at least 0") for eps in (-1.0, np.nan, np.inf)
+      for kernel in ("batch_norm_forward", "batch_norm_inference", "layer_norm_forward")],
+    *[("batch_norm_forward", {"momentum": value}, "momentum", "between 0 and 1") for value in (-0.1, 1.1, np.nan)],
     *[("dropout", {"rate": rate}, "rate", "between 0 and 1") for rate in (-0.1, 1.5, np.nan)],
     *[("dropout", {"stream": stream}, "stream", "0 to 4294967295") for stream in (-1, 1 << 32)],
     *[(f"crop_flip_{way}", {name: limits}, name, "the smallest and the largest, within a billion")
@@ -200,6 +206,16 @@ def test_gather_index_outside_of_the_array(row):
     call = lambda: KERNELS.gather_rows(x, np.array([0, row]), out)  # noqa: E731
     refused(call, f"^gather_rows: index must be row numbers of x, at least 0 and below 3, got {row} at position 1")
     assert not out.any()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("row", [-1, 3, 1 << 30])
+def test_embedding_ids_outside_of_the_table(row, dtype):
+    w, y, ids = np.ones((3, 2), np.float32), np.zeros((2, 2), np.float32), np.array([0, row], dtype)
+    wanted = f"ids must be row numbers of the table, at least 0 and below 3, got {row} at position 1"
+    refused(lambda: KERNELS.embedding_forward(w, ids, y), f"^embedding_forward: {wanted}")
+    refused(lambda: KERNELS.embedding_backward(ids, y, w, False), f"^embedding_backward: {wanted}")
+    assert not y.any() and w.all()
 
 
 def test_gather_refuses_objects():

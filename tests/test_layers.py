@@ -31,6 +31,12 @@ SMOOTH = [
     (lambda: layers.AveragePooling2D(3, strides=2, padding="same"), (6, 5, 3)),
     (lambda: layers.GlobalAveragePooling2D(), (4, 5, 3)),
     (lambda: layers.GlobalAveragePooling2D(keepdims=True), (4, 5, 3)),
+    (lambda: layers.BatchNormalization(), (4, 5)),
+    (lambda: layers.BatchNormalization(momentum=0.5, epsilon=0.1, center=False), (2, 2, 3)),
+    (lambda: layers.BatchNormalization(scale=False, beta_regularizer="l2"), (9, 17)),
+    (lambda: layers.LayerNormalization(), (7,)),
+    (lambda: layers.LayerNormalization(axis=2, epsilon=0.1, scale=False, gamma_initializer="he_normal"), (3, 5)),
+    (lambda: layers.LayerNormalization(center=False), (2, 3, 6)),
     (lambda: layers.Flatten(), (2, 3, 4)),
     (lambda: layers.Reshape((4, -1)), (2, 6)),
 ]
@@ -55,7 +61,7 @@ def ready(make, shape):
     layer = make()
     layer.ensure_built(shape)
     x = generator.standard_normal((N, *shape)).astype(np.float32)
-    for parameter in layer.parameters:
+    for parameter in layer.trainable_parameters:
         parameter.value[...] = generator.standard_normal(parameter.shape) * 0.5
     dy = generator.standard_normal((N, *layer.output_shape)).astype(np.float32)
     return layer, x, dy
@@ -78,7 +84,7 @@ def test_gradients_by_differences(make, shape, kinked):
     assert y.shape == dy.shape and y.dtype == np.float32 and y.flags.c_contiguous
     dx = layer.backward(dy.copy(), True, False)
     assert dx.shape == x.shape
-    gradients = [(x, dx.copy())] + [(p.value, p.grad.copy()) for p in layer.parameters]
+    gradients = [(x, dx.copy())] + [(p.value, p.grad.copy()) for p in layer.trainable_parameters]
     generator = np.random.default_rng(3)
     for target, gradient in gradients:
         compared = 0
@@ -99,9 +105,9 @@ def test_accumulate_adds_and_dx_can_be_left_out(make, shape):
     layer, x, dy = ready(make, shape)
     layer.forward(x, True)
     layer.backward(dy.copy(), True, False)
-    once = [p.grad.copy() for p in layer.parameters]
+    once = [p.grad.copy() for p in layer.trainable_parameters]
     assert layer.backward(dy.copy(), False, True) is None
-    for parameter, gradient in zip(layer.parameters, once):
+    for parameter, gradient in zip(layer.trainable_parameters, once):
         np.testing.assert_allclose(parameter.grad, 2 * gradient, rtol=1e-5, atol=1e-5)
 
 
@@ -223,7 +229,11 @@ def test_shapes():
 @pytest.mark.parametrize(
     "name, expected",
     [("Dense", "dense"), ("MaxPooling2D", "max_pooling2d"), ("DepthwiseConv2D", "depthwise_conv2d")]
-    + [("GlobalAveragePooling2D", "global_average_pooling2d"), ("Conv2D", "conv2d")],
+    + [
+        ("GlobalAveragePooling2D", "global_average_pooling2d"),
+        ("Conv2D", "conv2d"),
+        ("BatchNormalization", "batch_normalization"),
+    ],
 )
 def test_names(name, expected):
     assert snake_case(name) == expected
@@ -265,6 +275,11 @@ MESSAGES = [
     (lambda: layers.MaxPooling2D(2, padding=-1), ValueError, "MaxPooling2D: padding must be .*got -1"),
     (lambda: layers.Reshape((2, -1, -1)), ValueError, "target_shape must be integers >= 1, at most one of"),
     (lambda: layers.Reshape((5,)).ensure_built((2, 3)), ValueError, "Reshape: target_shape must be of 6 elements"),
+    (lambda: layers.BatchNormalization(momentum=1.5), ValueError, "BatchNormalization: momentum must be .*got 1.5"),
+    (lambda: layers.LayerNormalization(epsilon=-1), ValueError, "LayerNormalization: epsilon must be .*got -1"),
+    (lambda: layers.LayerNormalization(center=2), TypeError, "LayerNormalization: center must be True or False, got 2"),
+    (lambda: layers.BatchNormalization(1).ensure_built((4, 5, 3)), ValueError, r"must be -1, the last axis of \(N.*1"),
+    (lambda: layers.LayerNormalization().ensure_built(()), ValueError, "input_shape must be at least one feature axis"),
     (lambda: layers.Dropout(1.0), ValueError, "Dropout: rate must be .*got 1.0"),
     (lambda: layers.Input(()).ensure_built((3,)), ValueError, "input_shape must be the shape of what comes before it"),
     (lambda: layers.InputLayer(), ValueError, "Input: shape must be given"),

@@ -157,6 +157,29 @@ def gather(rows, row_shape, count, dtype=np.float32, bench=False):
     return Case("gather_rows", name, make, ("out",), "exact", bench=bench)
 
 
+def embedding(entries, width, count, dtype=np.int32, accumulate=False, common=0.0, bench=False):
+    """The two rows of an embedding; `common` of the ids are 0."""
+
+    def ids(rng):
+        chosen = rng.integers(0, entries, count)
+        chosen[rng.random(count) < common] = 0
+        return chosen.astype(dtype)
+
+    def forward(rng):
+        return {"w": normal(rng, entries, width), "ids": ids(rng), "y": blank(count, width)}
+
+    def backward(rng):
+        dw = normal(rng, entries, width) if accumulate else blank(entries, width)
+        return {"ids": ids(rng), "dy": normal(rng, count, width), "dw": dw}
+
+    name = label(entries, width, count, dtype=np.dtype(dtype).name, accumulate=accumulate, common=common or None)
+    return [
+        Case("embedding_forward", name, forward, ("y",), "exact", bench=bench, flops=count * width),
+        Case("embedding_backward", name, backward, ("dw",), "sum", {"accumulate": accumulate}, bench=bench,
+             flops=count * width),
+    ]  # fmt: skip
+
+
 def crop_flip(n, h, w, c, out, top, left, flips="", seed=5, step=2, stream=0, bench=False):
     """The two rows of random crops to `out`; `flips` has an h, a v, both or none."""
     draw = {"top": top, "left": left, "horizontal": "h" in flips, "vertical": "v" in flips, "stream": stream}

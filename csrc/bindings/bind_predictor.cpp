@@ -23,8 +23,9 @@ constexpr std::int64_t kReleaseWork = 1'000'000;
 class Predictor {
  public:
   Predictor(std::vector<Py_ssize_t> sample_shape, std::vector<Py_ssize_t> output_shape, py::list layers,
-            py::array generation)
-      : sample_shape_(std::move(sample_shape)),
+            py::array generation, std::int64_t limit)
+      : limit_(limit),
+        sample_shape_(std::move(sample_shape)),
         output_shape_(std::move(output_shape)),
         layers_(std::move(layers)),
         generation_array_(std::move(generation)) {
@@ -57,7 +58,7 @@ class Predictor {
     const std::int64_t n = samples_of(object, &data);
     const auto fits = [n](const Batch& batch) { return batch.n == n; };
     const auto found = std::find_if(batches_.begin(), batches_.end(), fits);
-    if (found == batches_.end() || !current(*found)) return nullptr;
+    if (found == batches_.end() || !current(*found) || !ids_fit(n, data)) return nullptr;
     PyObject* output = new_output(n);
     if (output == nullptr) throw py::error_already_set();
     py::object result = py::reinterpret_steal<py::object>(output);
@@ -88,7 +89,8 @@ class Predictor {
     return bytes;
   }
 
-  // How many samples the array has, and where; -1 if it isn't exactly what the tapes take: float32, C-contiguous.
+  // How many samples the array has, and where; -1 if it isn't exactly what the tapes take: float32 (int32 for ids),
+  // C-contiguous.
   std::int64_t samples_of(PyObject* object, const void** data) const {
     const auto& api = py::detail::npy_api::get();
     if (Py_TYPE(object) != api.PyArray_Type_) return -1;
@@ -96,12 +98,23 @@ class Predictor {
     const auto* descriptor = py::detail::array_descriptor_proxy(array->descr);
     constexpr int wanted = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
     const std::size_t rank = sample_shape_.size();
-    if (descriptor->type_num != py::detail::npy_api::NPY_FLOAT_ || (array->flags & wanted) != wanted ||
+    const int type = limit_ > 0 ? py::detail::npy_api::NPY_INT_ : py::detail::npy_api::NPY_FLOAT_;
+    if (descriptor->type_num != type || (array->flags & wanted) != wanted ||
         descriptor->byteorder == (PY_LITTLE_ENDIAN ? '>' : '<') || array->nd != static_cast<int>(rank) + 1 ||
         !std::equal(sample_shape_.begin(), sample_shape_.end(), array->dimensions + 1))
       return -1;
     *data = array->data;
     return array->dimensions[0];
+  }
+
+  // Whether all ids are in [0, limit): what a tape replays checks nothing.
+  bool ids_fit(std::int64_t n, const void* data) const {
+    if (limit_ == 0) return true;
+    const auto* ids = static_cast<const std::int32_t*>(data);
+    const std::size_t count = bytes_of(sample_shape_.begin(), sample_shape_.end(), n) / sizeof(std::int32_t);
+    bool inside = true;
+    for (std::size_t i = 0; i < count; ++i) inside &= ids[i] >= 0 && ids[i] < limit_;
+    return inside;
   }
 
   // Whether a tape would compute what the model's layers do now.
@@ -121,6 +134,7 @@ class Predictor {
                                      nullptr);
   }
 
+  const std::int64_t limit_;  // 0: x is float32; else x holds int32 ids below it
   const std::vector<Py_ssize_t> sample_shape_;
   std::vector<Py_ssize_t> output_shape_;  // with the batch axis
   const py::list layers_;
@@ -159,8 +173,8 @@ py::object call_of(const std::shared_ptr<Predictor>& predictor) {
 void bind_predictor(py::module_& module) {
   using namespace py::literals;
   py::class_<Predictor, std::shared_ptr<Predictor>>(module, "Predictor", py::module_local())
-      .def(py::init<std::vector<Py_ssize_t>, std::vector<Py_ssize_t>, py::list, py::array>(), "sample_shape"_a,
-           "output_shape"_a, "layers"_a, "generation"_a)
+      .def(py::init<std::vector<Py_ssize_t>, std::vector<Py_ssize_t>, py::list, py::array, std::int64_t>(),
+           "sample_shape"_a, "output_shape"_a, "layers"_a, "generation"_a, "limit"_a = 0)
       .def("add", &Predictor::add, "n"_a, "tape"_a)
       .def("clear", &Predictor::clear)
       .def("__len__", &Predictor::size)

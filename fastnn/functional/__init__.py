@@ -23,6 +23,7 @@ from fastnn.functional.activations import (
     softplus,
     tanh,
 )
+from fastnn.functional.embedding import embedding
 from fastnn.functional.images import (
     average_pool2d,
     conv2d,
@@ -44,11 +45,12 @@ from fastnn.functional.losses import (
     sparse_cross_entropy,
     sparse_softmax_cross_entropy,
 )
+from fastnn.functional.normalization import batch_norm, layer_norm
 from fastnn.functional.updates import adagrad_, adam_, adamw_, lion_, rmsprop_, sgd_
 
-__all__ = ["activation", "adagrad_", "adam_", "adamw_", "average_pool2d", "binary_cross_entropy", "conv2d"]
-__all__ += ["cross_entropy", "dense", "depthwise_conv2d", "dropout", "elu", "gelu", "gemm", "global_average_pool2d"]
-__all__ += ["global_max_pool2d", "huber", "lamb_", "lars_", "leaky_relu", "lion_", "max_pool2d"]
-__all__ += ["mean_absolute_error", "mean_squared_error", "muon_", "relu", "rmsprop_", "sgd_", "sigmoid"]
-__all__ += ["sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus", "sparse_cross_entropy"]
-__all__ += ["sparse_softmax_cross_entropy", "tanh"]
+__all__ = ["activation", "adagrad_", "adam_", "adamw_", "average_pool2d", "batch_norm", "binary_cross_entropy"]
+__all__ += ["conv2d", "cross_entropy", "dense", "depthwise_conv2d", "dropout", "elu", "embedding", "gelu", "gemm"]
+__all__ += ["global_average_pool2d", "global_max_pool2d", "huber", "lamb_", "lars_", "layer_norm", "leaky_relu"]
+__all__ += ["lion_", "max_pool2d", "mean_absolute_error", "mean_squared_error", "muon_", "relu", "rmsprop_", "sgd_"]
+__all__ += ["sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus"]
+__all__ += ["sparse_cross_entropy", "sparse_softmax_cross_entropy", "tanh"]

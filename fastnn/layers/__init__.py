@@ -19,15 +19,18 @@ from fastnn.layers.core import (
     Reshape,
     Softmax,
 )
+from fastnn.layers.embedding import Embedding
+from fastnn.layers.normalization import BatchNormalization, LayerNormalization
 from fastnn.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
-__all__ = ["ELU", "Activation", "ActivatedLayer", "AveragePooling2D", "AvgPool2D", "Conv2D", "Dense"]
-__all__ += ["DepthwiseConv2D", "Dropout", "Flatten", "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D"]
-__all__ += ["GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LeakyReLU", "MaxPool2D", "MaxPooling2D"]
-__all__ += ["Parameter", "RandomCrop", "RandomFlip", "ReLU", "Reshape", "Softmax", "deserialize", "serialize"]
+__all__ = ["ELU", "Activation", "ActivatedLayer", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Conv2D"]
+__all__ += ["Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling2D", "GlobalAvgPool2D"]
+__all__ += ["GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LayerNormalization", "LeakyReLU"]
+__all__ += ["MaxPool2D", "MaxPooling2D", "Parameter", "RandomCrop", "RandomFlip", "ReLU", "Reshape", "Softmax"]
+__all__ += ["deserialize", "serialize"]
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -33,10 +33,12 @@ class Layer:
         input_shape, output_shape: of a sample, known once the layer is built.
         built: whether ``build`` was called.
         stream: number of the layer in its model; layers that draw random numbers use it to draw different ones.
+        input_limit: None, or what the ids must be below that the layer takes, int32, instead of float32 numbers.
         random_state: a uint64 array (seed, counter) if the layer draws random numbers in training, else None.
     """
 
     random_state: np.ndarray | None = None
+    input_limit: int | None = None
 
     def __init__(
         self, name: str | None = None, trainable: bool = True, input_shape: Shape | int | None = None, **unknown: Any

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     """What a step works on; also a whole data set.
 
     Attributes:
-        x: float32[n, *sample_shape].
+        x: float32[n, *sample_shape], or int32 where the first layer takes ids.
         targets: the loss's form of y first, then what metrics want in another form.
         weights: float32[n] or None.
     """
@@ -75,17 +75,18 @@ def is_array_like(x: Any) -> bool:
     return isinstance(x, (np.ndarray, list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
 
 
-def convert_x(x: Any, sample_shape: Shape | None, function: str) -> np.ndarray:
-    """x as C-contiguous float32, by the rule above.
+def convert_x(x: Any, sample_shape: Shape | None, function: str, limit: int | None = None) -> np.ndarray:
+    """x as C-contiguous float32, or int32 where it holds ids, by the rule above.
 
     Args:
         x: samples along the first axis.
         sample_shape: what the model takes; None accepts any.
         function: for the message.
+        limit: ``Layer.input_limit`` of the layer that takes x.
 
     Raises:
         TypeError: x isn't an array of numbers.
-        ValueError: x is empty, or its samples have another shape.
+        ValueError: x is empty, its samples have another shape, or an id isn't a whole number from 0 to limit - 1.
     """
     try:
         array = np.asarray(x)
@@ -105,7 +106,18 @@ def convert_x(x: Any, sample_shape: Shape | None, function: str) -> np.ndarray:
         fail(function, "x", "samples along the first axis and at least one axis more", array.shape, "Try x[:, None].")
     if array.size == 0:
         fail(function, "x", "an array with at least one sample", f"an empty one of shape {array.shape}")
-    return np.ascontiguousarray(array, np.float32)
+    return np.ascontiguousarray(array, np.float32) if limit is None else _convert_ids(array, function, limit)
+
+
+def _convert_ids(array: np.ndarray, function: str, limit: int) -> np.ndarray:
+    """Numbers as int32; all must be whole and in [0, limit)."""
+    inside = (array >= 0) & (array < limit)
+    if array.dtype.kind not in "biu":
+        inside &= array == np.floor(array)
+    if not inside.all():
+        index = tuple(int(i) for i in np.unravel_index(int(np.argmin(inside)), array.shape))
+        fail(function, "x", f"ids, whole numbers from 0 to {limit - 1}", f"{array[index]} at index {index}")
+    return np.ascontiguousarray(array, np.int32)
 
 
 def _batch_shape(sample_shape: Shape) -> str:
@@ -125,7 +137,9 @@ def _shape_remedy(shape: Shape, sample_shape: Shape) -> str:
 
 
 def warn_nonfinite(x: np.ndarray, function: str, argument: str = "x") -> None:
-    """A warning that names the first NaN or infinity."""
+    """A warning that names the first NaN or infinity; ids have none."""
+    if x.dtype != np.float32:
+        return
     flat = kernels.first_nonfinite(x)
     if flat < 0:
         return
@@ -174,10 +188,17 @@ def class_weights(class_weight: Any, targets: np.ndarray, classes: int, function
 
 
 def make_batch(
-    x: Any, y: Any, sample_weight: Any, targets: Targets, sample_shape: Shape, function: str, class_weight: Any = None
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    targets: Targets,
+    sample_shape: Shape,
+    function: str,
+    class_weight: Any = None,
+    limit: int | None = None,
 ) -> Batch:
-    """A batch, or a whole data set, checked and converted."""
-    data = convert_x(x, sample_shape, function)
+    """A batch, or a whole data set, checked and converted; ``limit`` as in ``convert_x``."""
+    data = convert_x(x, sample_shape, function, limit)
     n = data.shape[0]
     if y is None:
         fail(

@@ -29,7 +29,7 @@ class Inference:
 
     Attributes:
         call: a function of one argument: the outputs for it as a new array if it is a float32, C-contiguous batch of a
-            recorded size, else None.
+            recorded size (or an int32 one of valid ids, where the model takes ids), else None.
     """
 
     def __init__(self, model: Any):
@@ -102,10 +102,11 @@ class Inference:
         if self._recorded != now or len(self._tapes) == _MOST_TAPES:
             self.forget()
             shapes = model.input_shape[1:], model.output_shape[1:]
-            self._predictor = kernels.Predictor(*shapes, model.layers, layout_count)
+            limit = model.layers[0].input_limit or 0
+            self._predictor = kernels.Predictor(*shapes, model.layers, layout_count, limit)
             self._recorded = now
         self.call = _no_tape  # a replay by another thread would write to the same buffers in between
-        own = empty(x.shape)  # memory of its own: the ports are what lies in it
+        own = empty(x.shape, x.dtype)  # memory of its own: the ports are what lies in it
         own[...] = x
         tape = kernels.Tape()
         tape.start()

@@ -110,7 +110,7 @@ def run_captured_epoch(
 
 def raise_nonfinite(function: str, loss: float, where: str, batch: Batch) -> NoReturn:
     """The error of a loss that is NaN or infinite; says so if the cause is in the batch."""
-    flat = kernels.first_nonfinite(batch.x)
+    flat = kernels.first_nonfinite(batch.x) if batch.x.dtype == np.float32 else -1
     index = tuple(int(i) for i in np.unravel_index(max(flat, 0), batch.x.shape))
     cause = (
         f"x[{', '.join(map(str, index))}] of the batch is {batch.x[index]}" if flat >= 0 else "x of the batch is finite"

@@ -115,6 +115,9 @@ class Sequential(Trainer):
         shape = self._sample_shape
         for layer in self.layers:
             assert shape is not None
+            if layer.input_limit is not None and layer is not self.layers[0]:
+                wanted = "the model's first layer, as it takes ids"
+                fail("Sequential", layer.name, wanted, f"one behind {self.layers[0].name}")
             layer.ensure_built(shape)
             layer.gradients = self._gradients
             shape = layer.output_shape

@@ -120,9 +120,10 @@ class Trainer(Compilable):
             source = self._stream(function, x, y, sample_weight, batch_size, class_weight)
             return source if steps is None else Repeat(source, steps, going_on=shuffle is not None)
         size = _BATCH_SIZE if batch_size is None else _check.integer(function, "batch_size", batch_size, 1)
-        step = self._ready(function, self._sample_shape or convert_x(x, None, function).shape[1:])
+        limit = self._input_limit
+        step = self._ready(function, self._sample_shape or convert_x(x, None, function, limit).shape[1:])
         assert self._sample_shape is not None
-        data = make_batch(x, y, sample_weight, step.targets, self._sample_shape, function, class_weight)
+        data = make_batch(x, y, sample_weight, step.targets, self._sample_shape, function, class_weight, limit)
         n = data.x.shape[0]
         if shuffle is not None and batch_size is not None and size > n:
             fail(function, "batch_size", f"at most the number of samples, {n}", size, "Pass a smaller one.")
@@ -136,9 +137,10 @@ class Trainer(Compilable):
 
     def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> StreamBatches:
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
-            step = self._ready(function, self._sample_shape or convert_x(bx, None, function).shape[1:])
+            limit = self._input_limit
+            step = self._ready(function, self._sample_shape or convert_x(bx, None, function, limit).shape[1:])
             assert self._sample_shape is not None
-            return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight)
+            return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight, limit)
 
         source = StreamBatches(x, convert, function)
         for argument, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
@@ -227,7 +229,7 @@ class Trainer(Compilable):
         raise NotImplementedError
 
     def _convert_batch(self, x: Any, function: str) -> np.ndarray:
-        data = convert_x(x, self._sample_shape, function)
+        data = convert_x(x, self._sample_shape, function, self._input_limit)
         self._build_for(data.shape[1:], function)
         return data
 
@@ -255,11 +257,18 @@ class Trainer(Compilable):
         self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
     ) -> tuple[Step, Any, Batch]:
         """(the step, what runs it, the batch), the metrics having been reset."""
-        data = convert_x(x, self._sample_shape, function)
+        data = convert_x(x, self._sample_shape, function, self._input_limit)
         step = self._ready(function, data.shape[1:])
         self._reset_metrics()
-        batch = make_batch(data, y, sample_weight, step.targets, data.shape[1:], function, class_weight)
+        batch = make_batch(
+            data, y, sample_weight, step.targets, data.shape[1:], function, class_weight, self._input_limit
+        )
         return step, self._replay if self.capture and not step.uncaptured else step, batch
+
+    @property
+    def _input_limit(self) -> int | None:
+        """See ``Layer.input_limit``: of the layer that takes x."""
+        return self.layers[0].input_limit if self.layers else None
 
     def _metric_values(self) -> dict[str, Any]:
         return {metric.name: metric.result() for metric in self.metrics}

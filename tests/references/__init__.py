@@ -10,6 +10,7 @@ from .conv_pool import conv2d_max_pool2d_backward, conv2d_max_pool2d_forward
 from .crop_flip import crop_flip_backward, crop_flip_forward
 from .dense import dense_backward, dense_forward, dense_input_gradient, dense_update, gemm
 from .dropout import dropout, gather_rows
+from .embedding import embedding_backward, embedding_forward
 from .losses import (
     binary_cross_entropy,
     cross_entropy,
@@ -32,6 +33,13 @@ from .metrics import (
     squared_error,
     top_k_matches,
 )
+from .normalization import (
+    batch_norm_backward,
+    batch_norm_forward,
+    batch_norm_inference,
+    layer_norm_backward,
+    layer_norm_forward,
+)
 from .optimizers import adagrad_rule, adam_rule, lamb_rule, lars_rule, lion_rule, muon_rule, rmsprop_rule, sgd_rule
 from .pool import (
     average_pool2d_backward,
@@ -46,14 +54,16 @@ from .pool import (
 
 __all__ = [
     "absolute_error", "activation_backward", "activation_forward", "adagrad_rule", "adam_rule",
-    "average_pool2d_backward", "average_pool2d_forward", "binary_cross_entropy", "binary_matches",
-    "categorical_matches", "confusion_counts", "conv2d_backward", "conv2d_forward", "conv2d_max_pool2d_backward",
-    "conv2d_max_pool2d_forward", "crop_flip_backward", "crop_flip_forward", "cross_entropy", "dense_backward",
-    "dense_forward", "dense_input_gradient", "dense_update", "depthwise_conv2d_backward", "depthwise_conv2d_forward",
-    "dropout", "first_nonfinite", "gather_rows", "gemm", "global_average_pool_backward",
-    "global_average_pool_forward", "global_max_pool_backward", "global_max_pool_forward", "huber", "lamb_rule",
-    "lars_rule", "lion_rule", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error",
-    "mean_squared_error", "muon_rule", "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy",
-    "softmax_backward", "softmax_cross_entropy", "softmax_forward", "sparse_categorical_matches",
-    "sparse_cross_entropy", "sparse_softmax_cross_entropy", "squared_error", "top_k_matches",
+    "average_pool2d_backward", "average_pool2d_forward", "batch_norm_backward", "batch_norm_forward",
+    "batch_norm_inference", "binary_cross_entropy", "binary_matches", "categorical_matches", "confusion_counts",
+    "conv2d_backward", "conv2d_forward", "conv2d_max_pool2d_backward", "conv2d_max_pool2d_forward",
+    "crop_flip_backward", "crop_flip_forward", "cross_entropy", "dense_backward", "dense_forward",
+    "dense_input_gradient", "dense_update", "depthwise_conv2d_backward", "depthwise_conv2d_forward", "dropout",
+    "embedding_backward", "embedding_forward", "first_nonfinite", "gather_rows", "gemm",
+    "global_average_pool_backward", "global_average_pool_forward", "global_max_pool_backward",
+    "global_max_pool_forward", "huber", "lamb_rule", "lars_rule", "layer_norm_backward", "layer_norm_forward",
+    "lion_rule", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error", "mean_squared_error",
+    "muon_rule", "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy", "softmax_backward",
+    "softmax_cross_entropy", "softmax_forward", "sparse_categorical_matches", "sparse_cross_entropy",
+    "sparse_softmax_cross_entropy", "squared_error", "top_k_matches",
 ]  # fmt: skip
