@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "base/barrier.h"
+#include "base/macros.h"
 
 namespace fnn {
 
@@ -66,7 +67,7 @@ class Worker {
 
 struct Range {
   std::int64_t begin, end;
-  std::int64_t size() const { return end - begin; }
+  FNN_HD std::int64_t size() const { return end - begin; }
 };
 
 // Share `rank` of `count` items split among `size` threads as evenly as multiples of `grain` allow.

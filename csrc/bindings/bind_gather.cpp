@@ -47,7 +47,7 @@ void gather_rows(py::handle x, py::handle index, py::handle out) {
                 std::to_string(rows.ptr()[i]) + " at position " + std::to_string(i));
   }
   launch(cpu::GatherRows{
-      {}, static_cast<const char*>(source.data), rows.ptr(), static_cast<char*>(target.data), count, row_bytes});
+      {}, static_cast<const char*>(source.data), rows.ptr(), static_cast<char*>(target.data), count, row_bytes, limit});
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ void begin_batch(py::handle order, py::handle position, py::handle index, std::i
   const std::int64_t count = picked.shape[0], first = *at.ptr() * batch;
   if (batch < 1 || first < 0 || first + count > samples.shape[0])
     border.fail("position", "that of a batch inside order", std::to_string(*at.ptr()));
-  launch(cpu::BeginBatch{{}, samples.ptr(), at.ptr(), picked.ptr(), batch, count, sum.ptr()});
+  launch(cpu::BeginBatch{{}, samples.ptr(), samples.shape[0], at.ptr(), picked.ptr(), batch, count, sum.ptr()});
 }
 
 void clear_loss(py::handle total) {
@@ -104,7 +104,7 @@ void store_loss(py::handle total, py::handle losses, py::handle slot) {
   const auto stored = border.out<double>("losses", losses, {kAny});
   const std::int64_t* at = slot_argument(border, slot, stored.shape[0]);
   border.done();
-  launch(cpu::StoreLoss{{}, sum.ptr(), stored.ptr(), at});
+  launch(cpu::StoreLoss{{}, sum.ptr(), stored.ptr(), at, stored.shape[0]});
 }
 
 void begin_update(py::handle rates, py::handle slot, py::handle rate, py::handle step) {
@@ -114,7 +114,7 @@ void begin_update(py::handle rates, py::handle slot, py::handle rate, py::handle
   const auto current = border.out<double>("rate", rate, {1});
   const auto count = border.out<std::int64_t>("step", step, {1});
   border.done();
-  launch(cpu::BeginUpdate{{}, all.ptr(), at, current.ptr(), count.ptr()});
+  launch(cpu::BeginUpdate{{}, all.ptr(), at, all.shape[0], current.ptr(), count.ptr()});
 }
 
 void end_batch(py::handle position, py::handle slot) {

@@ -9,8 +9,8 @@ namespace fnn::cpu {
 struct GlobalPooling {
   std::int64_t images, height, width, channels;  // height and width > 0
 
-  std::int64_t pixels() const { return height * width; }
-  std::int64_t count() const { return images * pixels() * channels; }
+  FNN_HD std::int64_t pixels() const { return height * width; }
+  FNN_HD std::int64_t count() const { return images * pixels() * channels; }
 };
 
 // y[n,c] = mean of x[n,:,:,c]

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "cpu/lanes.h"
+
 namespace fnn::cpu {
 namespace {
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/lanes.h"
+#include "cpu/worker_sums.h"
 #include "math/losses.h"
 
 namespace fnn::cpu {
@@ -22,8 +22,8 @@ struct LossArguments {
   double scale;
   double* weight_total = nullptr;  // += sum_i weights[i], for metrics
 
-  double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
-  float gradient_scale(std::int64_t row) const { return static_cast<float>(scale * weight(row)); }
+  FNN_HD double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
+  FNN_HD float gradient_scale(std::int64_t row) const { return static_cast<float>(scale * weight(row)); }
 };
 
 struct LossKernel : Kernel, LossArguments {

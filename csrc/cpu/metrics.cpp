@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cpu/lanes.h"
+
 namespace fnn::cpu {
 namespace {
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/lanes.h"
+#include "cpu/worker_sums.h"
 
 namespace fnn::cpu {
 
@@ -22,7 +22,7 @@ struct MetricKernel : Kernel {
   Partition before() const { return {Partition::rows, rows}; }
   Partition after() const { return before(); }
   void conclude(const Worker& worker) const;
-  double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
+  FNN_HD double weight(std::int64_t row) const { return weights == nullptr ? 1.0 : weights[row]; }
 };
 
 // v = 1 if fewer than k outputs are larger than the label's (NaN counts as larger).

@@ -16,17 +16,17 @@ struct PoolAxis {
   std::int64_t size, windows, window, stride, pad;
 
   // First pixel of a window; may lie in the padding.
-  std::int64_t start(std::int64_t index) const { return index * stride - pad; }
+  FNN_HD std::int64_t start(std::int64_t index) const { return index * stride - pad; }
   // The positions of a window that are inside the image.
-  Range taps(std::int64_t index) const {
-    const std::int64_t first = start(index);
-    return {first < 0 ? -first : 0, std::min(window, size - first)};
+  FNN_HD Range taps(std::int64_t index) const {
+    const std::int64_t first = start(index), room = size - first;
+    return {first < 0 ? -first : 0, room < window ? room : window};
   }
   // The windows that cover a pixel; may be empty.
-  Range covering(std::int64_t pixel) const {
-    const std::int64_t at = pixel + pad;
-    const std::int64_t begin = at < window ? 0 : (at - window) / stride + 1;
-    return {begin, std::max(begin, std::min(windows, at / stride + 1))};
+  FNN_HD Range covering(std::int64_t pixel) const {
+    const std::int64_t at = pixel + pad, last = at / stride + 1;
+    const std::int64_t begin = at < window ? 0 : (at - window) / stride + 1, end = last < windows ? last : windows;
+    return {begin, end < begin ? begin : end};
   }
 };
 
@@ -34,11 +34,11 @@ struct Pooling {
   std::int64_t images, channels;
   PoolAxis rows, cols;
 
-  std::int64_t area() const { return rows.window * cols.window; }
-  std::int64_t input_row() const { return cols.size * channels; }      // floats in a row of x
-  std::int64_t output_row() const { return cols.windows * channels; }  // and of y
-  std::int64_t input_count() const { return images * rows.size * input_row(); }
-  std::int64_t output_count() const { return images * rows.windows * output_row(); }
+  FNN_HD std::int64_t area() const { return rows.window * cols.window; }
+  FNN_HD std::int64_t input_row() const { return cols.size * channels; }      // floats in a row of x
+  FNN_HD std::int64_t output_row() const { return cols.windows * channels; }  // and of y
+  FNN_HD std::int64_t input_count() const { return images * rows.size * input_row(); }
+  FNN_HD std::int64_t output_count() const { return images * rows.windows * output_row(); }
 };
 
 // y = maximum of the window's pixels, NaN if there is one; index = position of the winner in the window, row by row

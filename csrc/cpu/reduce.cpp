@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cpu/lanes.h"
+
 namespace fnn::cpu {
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/lanes.h"
+#include "cpu/worker_sums.h"
 
 namespace fnn::cpu {
 
