@@ -1,6 +1,6 @@
-"""Builds one extension per instruction set level from the same sources, and the Cython data path.
+"""Builds one extension per instruction set level and one for GPUs from the same sources, and the Cython data path.
 
-Everything else stands in pyproject.toml. Environment:
+Everything else stands in pyproject.toml. Environment, besides what build_cuda.py reads:
   FASTNN_ISA_LEVELS   comma-separated levels to build instead of all (for quick development builds)
   FASTNN_BUILD_JOBS   how many compilers run at once (default: the CPUs this process may use)
   FASTNN_WERROR       1 makes compiler warnings errors
@@ -25,6 +25,9 @@ from setuptools import Extension, setup
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # where pip runs this file, it isn't there
+import build_cuda  # noqa: E402
+
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
 BINDINGS, FLOORS = "csrc/bindings/module.cpp", ("base", "cpu", "tape", "xla")
 # No -ffast-math: NaN must live. -fno-math-errno lets sqrt vectorise (4.5x on Adam).
@@ -41,10 +44,8 @@ LEVEL_FLAGS = {
 
 def levels_to_build():
     """The levels of this machine's architecture, or those of them that FASTNN_ISA_LEVELS names."""
-    if platform.machine().lower() in ("x86_64", "amd64"):
-        known = [level for level in LEVEL_FLAGS if level != "baseline"]
-    else:
-        known = ["baseline"]
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    known = [level for level in LEVEL_FLAGS if (level == "baseline") != x86]
     wanted = [level.strip() for level in os.environ.get("FASTNN_ISA_LEVELS", "").split(",") if level.strip()]
     for level in wanted:
         if level not in known:
@@ -55,14 +56,10 @@ def levels_to_build():
 def kernel_extension(level):
     """The extension module `fastnn._cpu_<level>`: every kernel, compiled for one instruction set level."""
     module = "_cpu_" + level.replace("-", "_")
-    return Extension(
-        f"fastnn.{module}",
-        sources=[BINDINGS, *sorted(path for floor in FLOORS for path in glob(f"csrc/{floor}/*.cpp"))],
-        include_dirs=["csrc"],
-        define_macros=[("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')],
-        extra_compile_args=WARNINGS + LEVEL_FLAGS[level],
-        language="c++",
-    )
+    sources = sorted(path for floor in FLOORS for path in glob(f"csrc/{floor}/*.cpp"))
+    names = [("FNN_MODULE_NAME", module), ("FNN_ISA_NAME", f'"{level}"')]
+    flags = LEVEL_FLAGS[level]
+    return Extension(f"fastnn.{module}", [BINDINGS, *sources], define_macros=names, extra_compile_args=flags)
 
 
 def cython_extensions(level):
@@ -96,6 +93,7 @@ class ParallelBuild(build_ext):
     """build_ext that compiles all files of all extensions at once, and only what has changed."""
 
     def build_extensions(self):
+        build_cuda.say_if_left_out()
         sources = [(extension, source) for extension in self.extensions for source in extension.sources]
         sources.sort(key=lambda pair: pair[1] != BINDINGS)  # the longest first
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -108,15 +106,16 @@ class ParallelBuild(build_ext):
 
     def compile_source(self, extension, source):
         obj = self.object_path(extension, source)
-        command = [*CXX, "-O1" if source == BINDINGS else "-O3", *FLAGS, *extension.extra_compile_args]
+        command = [*CXX, "-O1" if source == BINDINGS else "-O3", *FLAGS, *WARNINGS, *extension.extra_compile_args]
         if source == BINDINGS:  # all in one: to parse pybind11 for each of them would double the time of the build
-            others = sorted(set(glob("csrc/bindings/*.cpp")) - {BINDINGS})
+            others = build_cuda.binding_files(extension.name == build_cuda.NAME)
             command += [word for path in others for word in ("-include", path)]
-        command += [f"-D{name}={value}" for name, value in extension.define_macros]
-        command += [f"-I{path}" for path in extension.include_dirs]
+        command += [f"-D{name}={value}" for name, value in extension.define_macros] + ["-Icsrc"]
         # As system headers they give no warnings, and -MMD leaves them out.
         command += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
         command += shlex.split(os.environ.get("CXXFLAGS", "")) + ["-MMD", "-c", source, "-o", str(obj)]
+        if source.startswith("csrc/cuda/"):
+            command = build_cuda.compile_command(source, obj)
         listing = obj.with_suffix(".d")  # "object: source header header ...", written by -MMD
         found = listing.read_text().replace("\\\n", " ").split(": ", 1)[1].split() if listing.exists() else []
         run(obj, command, [source, *found])
@@ -130,7 +129,10 @@ class ParallelBuild(build_ext):
         objects = [self.object_path(extension, source) for source in extension.sources]
         output = Path(self.build_temp, f"{extension.name}.so")
         command = [*CXX, *(macos if sys.platform == "darwin" else linux), "-pthread", *map(str, objects)]
-        run(output, command + shlex.split(os.environ.get("LDFLAGS", "")) + ["-o", str(output)], objects)
+        command += shlex.split(os.environ.get("LDFLAGS", "")) + ["-o", str(output)]
+        if extension.name == build_cuda.NAME:
+            command = build_cuda.link_command(objects, exports, output)
+        run(output, command, objects)
         self.mkpath(os.path.dirname(self.get_ext_fullpath(extension.name)))
         shutil.copy2(output, self.get_ext_fullpath(extension.name))
 
@@ -144,7 +146,5 @@ class CleanBuild(build):
 
 
 LEVELS = levels_to_build()
-setup(
-    ext_modules=[kernel_extension(level) for level in LEVELS] + cython_extensions(LEVELS[0]),
-    cmdclass={"build_ext": ParallelBuild, "build": CleanBuild},
-)
+EXTENSIONS = [*map(kernel_extension, LEVELS), *build_cuda.extensions(BINDINGS), *cython_extensions(LEVELS[0])]
+setup(ext_modules=EXTENSIONS, cmdclass={"build_ext": ParallelBuild, "build": CleanBuild})

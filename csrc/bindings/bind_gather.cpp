@@ -9,6 +9,14 @@ namespace fnn::bindings {
 namespace {
 
 // The same dtype on both sides, and items that are plain bytes: a copied Python object would need its count raised.
+#ifdef FNN_CUDA
+void check_dtypes(const Border& border, py::handle x, py::handle out) {
+  const char* interface = "__cuda_array_interface__";
+  const py::object dtype = x.attr(interface)["typestr"], other = out.attr(interface)["typestr"];
+  if (dtype.equal(other)) return;
+  border.fail("out", "an array of x's dtype, " + std::string(py::str(dtype)), std::string(py::str(other)));
+}
+#else
 void check_dtypes(const Border& border, py::handle x, py::handle out) {
   const py::object dtype = x.attr("dtype"), other = out.attr("dtype");
   const std::string kind = py::str(dtype.attr("kind"));
@@ -19,6 +27,7 @@ void check_dtypes(const Border& border, py::handle x, py::handle out) {
     border.fail("out", "an array of x's dtype, " + std::string(py::str(dtype)), std::string(py::str(other)));
   }
 }
+#endif
 
 void gather_rows(py::handle x, py::handle index, py::handle out) {
   Border border("gather_rows");
@@ -39,8 +48,8 @@ void gather_rows(py::handle x, py::handle index, py::handle out) {
   }
   border.done();
   const std::int64_t count = rows.shape[0], limit = source.shape[0];
-  bool inside = true;
-  for (std::int64_t i = 0; i < count; ++i) inside &= rows.ptr()[i] >= 0 && rows.ptr()[i] < limit;
+  bool inside = true;  // on the GPU the kernel leaves the row of an index outside as it was
+  for (std::int64_t i = 0; kOnHost && i < count; ++i) inside &= rows.ptr()[i] >= 0 && rows.ptr()[i] < limit;
   for (std::int64_t i = 0; !inside && i < count; ++i) {
     if (rows.ptr()[i] >= 0 && rows.ptr()[i] < limit) continue;
     border.fail("index", "row numbers of x, at least 0 and below " + std::to_string(limit),

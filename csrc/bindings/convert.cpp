@@ -1,15 +1,9 @@
 #include "bindings/convert.h"
 
-#include <pybind11/numpy.h>
-
-#include <memory>
-
-#include "tape/tape.h"
+#include "bindings/given_array.h"
 
 namespace fnn::bindings {
 namespace {
-
-using py::detail::npy_api;
 
 const char* name_of(DType dtype) {
   switch (dtype) {
@@ -33,28 +27,6 @@ const char* name_of(DType dtype) {
   return "numeric";
 }
 
-bool same(DType wanted, int type_num, std::int64_t item_size) {
-  switch (wanted) {
-    case DType::f32:
-      return type_num == npy_api::NPY_FLOAT_;
-    case DType::f64:
-      return type_num == npy_api::NPY_DOUBLE_;
-    case DType::i32:
-      return (type_num == npy_api::NPY_INT_ || type_num == npy_api::NPY_LONG_) && item_size == 4;
-    case DType::i64:
-      return (type_num == npy_api::NPY_LONG_ || type_num == npy_api::NPY_LONGLONG_) && item_size == 8;
-    case DType::u8:
-      return type_num == npy_api::NPY_UBYTE_;
-    case DType::u16:
-      return type_num == npy_api::NPY_USHORT_;
-    case DType::u64:
-      return (type_num == npy_api::NPY_ULONG_ || type_num == npy_api::NPY_ULONGLONG_) && item_size == 8;
-    case DType::other:
-      return type_num != npy_api::NPY_OBJECT_;
-  }
-  return false;
-}
-
 std::string shape_text(const std::int64_t* shape, int rank) {
   std::string text = "(";
   for (int i = 0; i < rank; ++i) {
@@ -64,6 +36,12 @@ std::string shape_text(const std::int64_t* shape, int rank) {
   return text + (rank == 1 ? ",)" : ")");
 }
 
+std::string strides_text(const RawArray& array) {
+  std::string text = "(";
+  for (int i = 0; i < array.rank; ++i) text += (i > 0 ? ", " : "") + std::to_string(array.strides[i]);
+  return text + (array.rank == 1 ? ",)" : ")");
+}
+
 std::string wanted_text(DType dtype, const std::int64_t* wanted, int rank) {
   std::string text = std::string("a ") + name_of(dtype) + " array";
   if (rank >= 0 && wanted != nullptr) return text + " of shape " + shape_text(wanted, rank);
@@ -71,19 +49,23 @@ std::string wanted_text(DType dtype, const std::int64_t* wanted, int rank) {
   return text;
 }
 
-std::string given_text(py::handle object) {
-  if (object.is_none()) return "None";
-  if (!py::isinstance<py::array>(object)) return std::string(py::str(py::type::of(object).attr("__name__")));
-  return std::string(py::str(object.attr("dtype"))) + " of shape " + std::string(py::str(object.attr("shape")));
+std::string given_text(py::handle object, [[maybe_unused]] Memory memory) {
+#ifdef FNN_CUDA
+  if (memory == Memory::device) return device_array_text(object);
+#endif
+  return numpy_array_text(object);
 }
 
-// A reference to a Python object that may be dropped by any thread.
-std::shared_ptr<void> hold(py::handle object) {
-  return {object.inc_ref().ptr(), [](void* held) {
-            py::gil_scoped_acquire lock;
-            py::handle(static_cast<PyObject*>(held)).dec_ref();
-          }};
+bool read(py::handle object, [[maybe_unused]] Memory memory, GivenArray& given) {
+#ifdef FNN_CUDA
+  if (memory == Memory::device) return read_device_array(object, given);
+#endif
+  return read_numpy_array(object, given);
 }
+
+// What is added to a message about an object that is no array there: where it has to be, and the remedy.
+const char* place_of(Memory memory) { return memory == Memory::device ? " on the GPU" : ""; }
+const char* library_of(Memory memory) { return memory == Memory::device ? "cupy" : "numpy"; }
 
 bool last_axis_contiguous(const RawArray& array) {
   const bool tight = array.shape[1] <= 1 || array.strides[1] == array.item_size;
@@ -97,39 +79,27 @@ void fail(const char* function, const std::string& argument, const std::string& 
   throw py::value_error(std::string(function) + ": " + argument + " must be " + wanted + ", got " + given);
 }
 
-void keep_while_recorded(py::handle object, const void* data) {
-  if (tape::Tape* tape = tape::recording()) tape->keep(hold(object), data);
-}
-
 RawArray Border::check(const char* name, py::handle object, DType dtype, const std::int64_t* wanted, int rank,
                        int flags) {
-  if (!py::isinstance<py::array>(object)) {
+  GivenArray given;
+  if (!read(object, memory_, given)) {
+    const std::string remedy = std::string(library_of(memory_)) + ".asarray first";
     throw py::type_error(std::string(function_) + ": " + name + " must be " + wanted_text(dtype, wanted, rank) +
-                         ", got " + given_text(object) + "; convert it with numpy.asarray first");
+                         place_of(memory_) + ", got " + given_text(object, memory_) +
+                         (memory_ == Memory::device ? "; copy it there with " : "; convert it with ") + remedy);
   }
-  const auto* proxy = py::detail::array_proxy(object.ptr());
-  const auto* descriptor = py::detail::array_descriptor_proxy(proxy->descr);
-  RawArray array;
-  array.data = proxy->data;
-  array.rank = proxy->nd;
-  array.item_size = py::reinterpret_borrow<py::array>(object).itemsize();
-  const bool native = descriptor->byteorder != (PY_LITTLE_ENDIAN ? '>' : '<');
-  bool fits = native && same(dtype, descriptor->type_num, array.item_size) && array.rank <= kMaxRank &&
+  const RawArray& array = given.array;
+  bool fits = given.numeric && (dtype == DType::other || dtype == given.dtype) && array.rank <= kMaxRank &&
               (rank < 0 || array.rank == rank);
-  for (int i = 0; fits && i < array.rank; ++i) {
-    array.shape[i] = proxy->dimensions[i];
-    array.strides[i] = proxy->strides[i];
-    if (wanted != nullptr && rank >= 0 && wanted[i] != kAny && wanted[i] != array.shape[i]) fits = false;
-  }
-  if (!fits) fail(name, wanted_text(dtype, wanted, rank), given_text(object));
-  const bool contiguous = (proxy->flags & npy_api::NPY_ARRAY_C_CONTIGUOUS_) != 0;
-  if (!contiguous && !((flags & kStridedRows) && last_axis_contiguous(array))) {
+  for (int i = 0; fits && wanted != nullptr && i < rank; ++i) fits = wanted[i] == kAny || wanted[i] == array.shape[i];
+  if (!fits) fail(name, wanted_text(dtype, wanted, rank), given_text(object, memory_));
+  if (!given.contiguous && !((flags & kStridedRows) && last_axis_contiguous(array))) {
     fail(name, (flags & kStridedRows) ? "contiguous along its last axis" : "C-contiguous",
-         given_text(object) + " with strides " + std::string(py::str(object.attr("strides"))) +
-             "; pass numpy.ascontiguousarray(" + name + ")");
+         given_text(object, memory_) + " with strides " + strides_text(array) + "; pass " + library_of(memory_) +
+             ".ascontiguousarray(" + name + ")");
   }
-  if ((proxy->flags & npy_api::NPY_ARRAY_ALIGNED_) == 0) fail(name, "aligned to its item size", "an unaligned array");
-  if ((flags & kWritten) && (proxy->flags & npy_api::NPY_ARRAY_WRITEABLE_) == 0) {
+  if (!given.aligned) fail(name, "aligned to its item size", "an unaligned array");
+  if ((flags & kWritten) && !given.writable) {
     fail(name, "writable, since the result goes there", "a read-only array");
   }
   remember(name, array, flags);

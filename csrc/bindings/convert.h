@@ -1,7 +1,7 @@
 // The border between Python's arrays and the kernels: every memory-safety check, each made once, and its message.
 //
 // Nothing is ever converted or copied here: an array of another dtype, layout or shape is an error that says what is
-// wanted.
+// wanted. With FNN_CUDA defined arrays lie on the GPU, else they are NumPy's.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -12,6 +12,16 @@
 namespace fnn::bindings {
 
 namespace py = pybind11;
+
+// Whether arguments lie where the bindings may read them. Where not, a check of an array's content can't be made here:
+// the kernel must be safe for any content.
+#ifdef FNN_CUDA
+inline constexpr bool kOnHost = false;
+#else
+inline constexpr bool kOnHost = true;
+#endif
+enum class Memory { host, device };
+inline constexpr Memory kMemory = kOnHost ? Memory::host : Memory::device;
 
 inline constexpr int kMaxRank = 8;
 inline constexpr std::int64_t kAny = -1;  // in a wanted shape: any length
@@ -74,13 +84,17 @@ using Shape = std::initializer_list<std::int64_t>;
 [[noreturn]] void fail(const char* function, const std::string& argument, const std::string& wanted,
                        const std::string& given);
 
-// A tape that records keeps the object, which owns the memory at `data`, as long as itself.
+// A tape that records keeps the object, which owns the memory at `data`, as long as itself; a graph that is captured
+// likewise.
 void keep_while_recorded(py::handle object, const void* data = nullptr);
+// Whether a tape records, or a graph is captured.
+bool recording();
 
 // Checks one call's arguments, one by one, and at the end that no output overlaps another array.
 class Border {
  public:
-  explicit Border(const char* function) : function_(function) {}
+  // `memory`: where the arrays must be, when not where the kernels run.
+  explicit Border(const char* function, Memory memory = kMemory) : function_(function), memory_(memory) {}
 
   // A C-contiguous array of exactly this dtype; `wanted` gives its shape, kAny for any length.
   template <class T>
@@ -160,6 +174,7 @@ class Border {
   void remember(const char* name, const RawArray& array, int flags);
 
   const char* function_;
+  Memory memory_;
   Extent extents_[16];
   int count_ = 0;
 };

@@ -74,7 +74,7 @@ std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::ha
   std::unique_ptr<TensorTable> table(new TensorTable(checked_slots(kOfAddresses, states.size())));
   table->formats_ = table_formats(dtypes, table->slots_, !masters.is_none(), seed);
   table->borrowed_ = borrowed;
-  Border border(kOfAddresses);
+  Border border(kOfAddresses, Memory::host);
   const auto sizes = border.in<std::int64_t>("counts", counts, {kAny});
   const std::int64_t count = sizes.count();
   const std::int64_t* param = numbers(border, "params", params, count);
@@ -104,7 +104,7 @@ std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::ha
 }
 
 void TensorTable::take_scales(const py::list& scales) {
-  Border border(kOfAddresses);
+  Border border(kOfAddresses, Memory::host);
   for (int k = 0; k < slots_; ++k) {
     const auto at = static_cast<std::size_t>(k);
     const py::object given = at < scales.size() ? py::object(scales[at]) : py::none();
@@ -121,7 +121,7 @@ void TensorTable::take_scales(const py::list& scales) {
 
 void TensorTable::take_masters(py::handle masters) {
   if (masters.is_none()) return;
-  Border border(kOfAddresses);
+  Border border(kOfAddresses, Memory::host);
   const std::int64_t* address = numbers(border, "masters", masters, static_cast<std::int64_t>(tensors_.size()));
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].master = pointer_to<void>(address[i]);
 }
@@ -129,7 +129,7 @@ void TensorTable::take_masters(py::handle masters) {
 bool TensorTable::matches(py::handle params, py::handle grads, const py::list& states) const {
   if (static_cast<int>(states.size()) != slots_) return false;
   const auto count = static_cast<std::int64_t>(tensors_.size());
-  Border border("TensorTable.matches");
+  Border border("TensorTable.matches", Memory::host);
   const std::int64_t* param = numbers(border, "params", params, count);
   const std::int64_t* grad = numbers(border, "grads", grads, count);
   bool same = true;
@@ -143,7 +143,7 @@ bool TensorTable::matches(py::handle params, py::handle grads, const py::list& s
 }
 
 void TensorTable::move_grads(py::handle grads) {
-  Border border("TensorTable.move_grads");
+  Border border("TensorTable.move_grads", Memory::host);
   const std::int64_t* grad = numbers(border, "grads", grads, static_cast<std::int64_t>(tensors_.size()));
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = pointer_to<const float>(grad[i]);
   check_grads();
@@ -162,7 +162,7 @@ void TensorTable::add(const py::list& params, const py::list& grads, const py::l
 }
 
 void TensorTable::copy_settings(py::handle l1, py::handle l2, py::handle decay, py::handle lr_scale) {
-  Border border(kTable);
+  Border border(kTable, Memory::host);
   const auto copy = [&](const char* name, py::handle array, float cpu::OptimizerTensor::* field) {
     if (array.is_none()) return;
     const float* values = border.in<float>(name, array, {static_cast<std::int64_t>(tensors_.size())}).ptr();
@@ -175,14 +175,14 @@ void TensorTable::copy_settings(py::handle l1, py::handle l2, py::handle decay, 
 }
 
 void TensorTable::set_adapts(py::handle adapts) {
-  Border border("TensorTable.set_adapts");
+  Border border("TensorTable.set_adapts", Memory::host);
   const float* values = border.in<float>("adapts", adapts, {static_cast<std::int64_t>(tensors_.size())}).ptr();
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].adapts = values[i] != 0.f;
 }
 
 void TensorTable::set_rows(py::handle rows) {
   const char* name = "TensorTable.set_rows";
-  Border border(name);
+  Border border(name, Memory::host);
   const std::int64_t* values = numbers(border, "rows", rows, static_cast<std::int64_t>(tensors_.size()));
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     if (values[i] < 1 || tensors_[i].count % values[i] != 0) {

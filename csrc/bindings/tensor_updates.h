@@ -26,7 +26,7 @@ class RuleUpdates : public TensorUpdates {
     for (std::int64_t i = 0; i < size(); ++i) steps_.emplace_back(rule.at(0.0, 1), list_.tensors[i], options, 0.0);
   }
   void prepare() override {
-    if (*t_ < 1) fail("prepare", "step", "at least 1", std::to_string(*t_));
+    if (kOnHost && *t_ < 1) fail("prepare", "step", "at least 1", std::to_string(*t_));
     launch(cpu::PrepareSteps<Rule>(list_, rule_, options_, lr_, t_, steps_.data()));
   }
   cpu::TensorUpdate of(std::int64_t tensor) const override {

@@ -22,7 +22,7 @@ struct StepNumbers {
 // On the threads that the table asks for.
 template <class K>
 void launch_step(const TensorTable& table, const K& kernel) {
-  table.borrowed() && tape::recording() == nullptr ? launch_borrowing(kernel) : launch(kernel);
+  table.borrowed() && !recording() ? launch_borrowing(kernel) : launch(kernel);
 }
 
 class UpdateRule {

@@ -50,10 +50,6 @@ bool of_one_thread(const Worker& worker, std::int64_t begin, std::int64_t end) {
 
 }  // namespace
 
-DenseForward::DenseForward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
-                           const Epilogue& epilogue)
-    : Gemm{{}, n, out, in, x, in, false, w, out, false, y, out, false, epilogue} {}
-
 bool DenseForward::in_parts() const { return part_length(m, k, n) > 0; }
 bool DenseForward::by_rows() const { return m >= 16 || k * n <= 32 * 1024; }
 

@@ -11,7 +11,8 @@ namespace fnn::cpu {
 // threads, and the parts of every sum are added up in order: the same bits on one thread.
 struct DenseForward : Gemm {
   DenseForward(const float* x, const float* w, float* y, std::int64_t n, std::int64_t in, std::int64_t out,
-               const Epilogue& epilogue);
+               const Epilogue& epilogue)
+      : Gemm{{}, n, out, in, x, in, false, w, out, false, y, out, false, epilogue} {}
 
   Scratch scratch(int threads) const;
   Partition before() const;
