@@ -7,6 +7,7 @@ place, and where none was built, the installed one.
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,25 @@ from fastnn import _backend  # noqa: E402
 PACKAGE = Path(_backend.__file__).resolve().parent
 
 
+def gpus():
+    """How many GPUs the CUDA extension sees; 0 where it wasn't built."""
+    try:
+        return import_module("fastnn._cuda").device_count()
+    except ImportError:
+        return 0
+
+
 def pytest_report_header():
-    return f"fastnn: {PACKAGE}, levels {', '.join(_backend.isa_levels()) or 'none'}"
+    header = f"fastnn: {PACKAGE}, levels {', '.join(_backend.isa_levels()) or 'none'}"
+    return header + f"; {gpus() or 'no'} GPUs{'' if gpus() else ': tests marked gpu are left out'}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Without a GPU the tests marked gpu are deselected, which pytest says at the end."""
+    for_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if for_gpu and not gpus():
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=for_gpu)
 
 
 def pytest_configure():

@@ -1,0 +1,177 @@
+"""What ptxas made of every CUDA kernel: registers, spills, shared memory, and whether wanted instructions are there.
+
+    python bench/cuda_registers.py                     # all of csrc/cuda, for sm_90
+    python bench/cuda_registers.py --arch 80 softmax   # only the files whose name has that word
+    python bench/cuda_registers.py --json FILE
+
+Needs nvcc, no GPU. The instructions are read with cuobjdump, of the toolkit or of the packages nvidia-cuda-cuobjdump
+and nvidia-cuda-nvdisasm; without it their columns are empty and nothing is said of them. Exits with 1 if a kernel
+spills registers or lacks what MEANT says.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+import build_cuda  # noqa: E402
+
+# Kernel (a pattern of its demangled name) -> the instruction that it is fast by.
+MEANT: dict[str, str] = {}
+COUNTED = {
+    "ld.128": r"\bLDG?\.E\.(?:\w+\.)*128",
+    "st.128": r"\bSTG?\.E\.(?:\w+\.)*128",
+    "ld": r"\bLDG?\.E",
+    "hmma": r"\b[HI]G?MMA",
+    "local": r"\b(?:LDL|STL)\b",
+}
+
+
+@dataclass
+class Kernel:
+    """One entry function of one file."""
+
+    file: str
+    name: str
+    registers: int = 0
+    spilled: int = 0  # bytes stored and loaded
+    stack: int = 0
+    shared: int = 0  # bytes, static
+    instructions: dict[str, int] = field(default_factory=dict)
+
+    def complaints(self):
+        """What is wrong with it, in sentences."""
+        found = [f"{self.file}: {self.name} spills {self.spilled} bytes of registers"] if self.spilled else []
+        for pattern, wanted in MEANT.items():
+            if self.instructions and re.search(pattern, self.name) and not self.instructions[wanted]:
+                found.append(f"{self.file}: {self.name} has no {wanted}")
+        return found
+
+
+def read_ptxas(text, file):
+    """{mangled name: Kernel} from what `ptxas -v` wrote."""
+    kernels = {}
+    for part in re.split(r"Compiling entry function '", text)[1:]:
+        symbol = part.split("'", 1)[0]
+        kernel = kernels[symbol] = Kernel(file, symbol)
+        # A function that isn't inlined has properties too: they count for the kernel before it.
+        for stack, stores, loads in re.findall(
+            r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part
+        ):
+            kernel.stack = max(kernel.stack, int(stack))
+            kernel.spilled += int(stores) + int(loads)
+        kernel.registers = int(re.search(r"Used (\d+) registers", part)[1])
+        shared = re.search(r"(\d+) bytes smem", part)
+        kernel.shared = int(shared[1]) if shared else 0
+    return kernels
+
+
+def read_sass(text):
+    """{mangled name: {counted instruction: how many}} from `cuobjdump -sass`."""
+    found = {}
+    for part in re.split(r"Function : ", text)[1:]:
+        symbol, code = part.split("\n", 1)
+        found[symbol.strip()] = {name: len(re.findall(pattern, code)) for name, pattern in COUNTED.items()}
+    return found
+
+
+def find_tool(name):
+    """The path of a CUDA tool beside nvcc, on PATH or in the wheels from PyPI, or None."""
+    home = os.environ.get("CUDA_HOME")
+    spec = find_spec("nvidia")
+    places = [f"{home}/bin"] if home else []
+    places += [
+        str(folder)
+        for path in (spec.submodule_search_locations if spec else [])
+        for folder in Path(path).glob("cu*/bin")
+    ]
+    return shutil.which(name) or next((found for place in places if (found := shutil.which(name, path=place))), None)
+
+
+def demangled(symbols):
+    """The names that C++ has for the symbols, without their parameters."""
+    tool = shutil.which("c++filt")
+    if not tool or not symbols:
+        return list(symbols)
+    names = subprocess.run([tool, *symbols], capture_output=True, text=True, check=True).stdout.splitlines()
+    return [re.sub(r"\(anonymous namespace\)::|fnn::(cuda::)?|^void ", "", name).rsplit("(", 1)[0] for name in names]
+
+
+def inspect(source, arch, nvcc, cuobjdump):
+    """The kernels of one file."""
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = f"{folder}/kernels.cubin"
+        target = ["-gencode", f"arch=compute_{arch},code=sm_{arch}", "-Xptxas", "-v", "-cubin"]
+        done = subprocess.run(
+            [nvcc, *build_cuda.NVCC_FLAGS, *target, str(source), "-o", cubin], capture_output=True, text=True, cwd=ROOT
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"cuda_registers.py: nvcc failed on {source}:\n{done.stderr}")
+        kernels = read_ptxas(done.stderr, source.name)
+        if cuobjdump:
+            path = os.pathsep.join([str(Path(cuobjdump).parent), os.environ.get("PATH", "")])  # it calls nvdisasm
+            text = subprocess.run(
+                [cuobjdump, "-sass", cubin],
+                capture_output=True,
+                text=True,
+                check=True,
+                env={**os.environ, "PATH": path},
+            ).stdout
+            for symbol, counts in read_sass(text).items():
+                if symbol in kernels:
+                    kernels[symbol].instructions = counts
+    for kernel, name in zip(kernels.values(), demangled(kernels)):
+        kernel.name = name
+    return list(kernels.values())
+
+
+def table(kernels):
+    """The kernels as lines of text."""
+    heads = ["regs", "spill", "stack", "smem", *COUNTED, "kernel"]
+    rows = [
+        [k.registers, k.spilled, k.stack, k.shared, *(k.instructions.get(name, "") for name in COUNTED)]
+        for k in kernels
+    ]
+    lines = ["".join(f"{head:>8}" for head in heads[:-1]) + "  kernel"]
+    for kernel, row in zip(kernels, rows):
+        lines.append("".join(f"{value:>8}" for value in row) + f"  {kernel.file}: {kernel.name[:90]}")
+    return lines
+
+
+def main():
+    """Prints the table and the complaints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="only files with one of these in their name")
+    parser.add_argument("--arch", default="90")
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    nvcc = build_cuda.find_nvcc()
+    if nvcc is None:
+        raise SystemExit(f"cuda_registers.py: there is no nvcc: {build_cuda.HOW_TO_GET}")
+    sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
+    sources = [path for path in sources if not options.words or any(word in path.stem for word in options.words)]
+    cuobjdump = find_tool("cuobjdump")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        kernels = sum(pool.map(lambda source: inspect(source, options.arch, nvcc, cuobjdump), sources), [])
+    print("\n".join(table(kernels)))
+    if not cuobjdump:
+        print("There is no cuobjdump: instructions are not looked at.")
+    if options.json:
+        Path(options.json).write_text(json.dumps([asdict(kernel) for kernel in kernels], indent=1))
+    complaints = [line for kernel in kernels for line in kernel.complaints()]
+    print("\n".join(complaints) or f"{len(kernels)} kernels, none spills.")
+    return 1 if complaints or not kernels else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Rows of tests/cases.py on the emulated extension: which, in which order of threads, and what goes wrong.
+
+python tests/emulator/rows.py asan exact    # some rows of every kernel with AddressSanitizer; JSON, a line each
+python tests/emulator/rows.py plain hidden  # likewise, and host code may not touch the arrays
+"""
+
+import functools
+import json
+import os
+import sys
+import zlib
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[1]
+if str(TESTS) not in sys.path:
+    sys.path.insert(0, str(TESTS))
+
+from case import arrays_in  # noqa: E402
+from cases import CASES  # noqa: E402
+from emulator import build  # noqa: E402
+from emulator.device_arrays import Exact, Hidden, on_device  # noqa: E402
+from placement import Placed  # noqa: E402
+from tolerances import difference  # noqa: E402
+
+MANY = 20_000  # operations above which a row runs in one order of threads only
+TOO_MANY = 200_000  # operations above which a row is left to a GPU
+SEEDS = range(4)
+
+
+@functools.cache
+def load(variant):
+    """The extension `_cuda_emulated` of a variant, built if need be."""
+    path = str(build.extension(variant))
+    loader = ExtensionFileLoader(build.MODULE, path)
+    module = module_from_spec(spec_from_file_location(build.MODULE, path, loader=loader))
+    loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def operations(case):
+    """About how much work a row is: what it computes, or the elements that it touches."""
+    return max(case.flops, sum(array.size for array in arrays_in(case.arguments())))
+
+
+@functools.cache
+def rows_of(kernel):
+    """The rows of a kernel that are small enough for the emulator."""
+    return [case for case in CASES if case.kernel == kernel and not case.bench and operations(case) <= TOO_MANY]
+
+
+def seeds_of(case):
+    """Every order for small rows, else one, which differs from row to row."""
+    return SEEDS if operations(case) <= MANY else [zlib.crc32(case.name.encode()) % len(SEEDS)]
+
+
+def some_rows_of(kernel, count=4):
+    """Rows from the smallest that does something to the largest: what the slow variants run."""
+    cases = sorted((case for case in rows_of(kernel) if operations(case) >= 100), key=operations)
+    return [cases[number * (len(cases) - 1) // max(count - 1, 1)] for number in range(min(count, len(cases)))]
+
+
+def in_order(seed):
+    """Sets the order of threads."""
+    os.environ["CUEMU_SEED"] = str(seed)
+
+
+def outputs_of(case, kernels, arguments):
+    """Runs the row; returns {output: its arrays or the number returned}."""
+    returned = case.call(kernels, on_device(arguments))()
+    return {name: returned if name == "return" else arguments[name] for name in case.outputs}
+
+
+def disagreement(case, outputs, expected):
+    """A sentence on the first output that isn't as the reference says, or ""."""
+    for name in case.outputs:
+        actual, wanted = outputs[name], expected[name]
+        pairs = [(actual, wanted)] if name == "return" else zip(arrays_in(actual), arrays_in(wanted), strict=True)
+        for one, other in pairs:
+            found = difference(one, other, case.tolerance)
+            if found:
+                return f"{name}: {found}"
+    return ""
+
+
+def bits(outputs):
+    """The outputs as bytes, to be compared exactly."""
+    return [array.tobytes() for array in arrays_in(outputs)] + [v for v in outputs.values() if isinstance(v, int)]
+
+
+def run_guarded(case, kernels, expected):
+    """Runs the row between guards, at awkward addresses; returns (outputs, what is wrong)."""
+    placed = Placed(case.arguments(), case.outputs, case.alias)
+    outputs = outputs_of(case, kernels, placed.arguments)
+    return outputs, placed.damage() or disagreement(case, outputs, expected)
+
+
+def run_exact(case, kernels, expected):
+    """Runs the row in memory of the exact size; returns (outputs, what is wrong)."""
+    outputs = outputs_of(case, kernels, Exact(case.arguments(), case.alias).arguments)
+    return outputs, disagreement(case, outputs, expected)
+
+
+def run_hidden(case, kernels, expected):
+    """Runs the row in memory that host code can't touch; returns (outputs, what is wrong)."""
+    hidden = Hidden(case.arguments(), kernels, case.alias)
+    outputs = outputs_of(case, hidden.kernels, hidden.arguments)
+    return outputs, disagreement(case, outputs, expected)
+
+
+def main(variant, mode):
+    """Runs some rows of every kernel, each in one order; prints {"row", "seed"} before and {"error"} after each."""
+    kernels = load(variant)
+    run = {"exact": run_exact, "hidden": run_hidden}[mode]
+    names = sorted({case.kernel for case in CASES if hasattr(kernels, case.kernel)})
+    for number, case in enumerate(case for name in names for case in some_rows_of(name)):
+        in_order(number % len(SEEDS))
+        print(json.dumps({"row": case.name, "seed": number % len(SEEDS)}), flush=True)
+        try:
+            error = run(case, kernels, case.expected())[1]
+        except Exception as raised:
+            error = f"{type(raised).__name__}: {raised}"
+        print(json.dumps({"error": error}), flush=True)
+    print(json.dumps({"done": len(names)}), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

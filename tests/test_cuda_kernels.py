@@ -1,0 +1,133 @@
+"""The CUDA kernels against the rows of cases.py and their float64 references.
+
+On the CPU, run by the emulator: in several orders of threads, between guards, with AddressSanitizer, with the race
+detector, and in memory that host code can't touch. On a GPU, where there is one: `pytest -m gpu`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from cases import CASES
+from emulator import build, rows
+
+KERNELS = sorted({case.kernel for case in CASES})
+# Kernels of the CPU that have no CUDA twin yet. The list must only get shorter.
+NOT_YET = set(KERNELS) - {"activation_forward", "activation_backward", "softmax_forward", "softmax_backward"}
+ON_GPU = [kernel for kernel in KERNELS if kernel not in NOT_YET]
+
+
+def libraries_of_asan():
+    """What must be loaded first where AddressSanitizer comes with an extension instead of with the program."""
+    names = ("libasan.so", "libstdc++.so")
+    paths = [subprocess.run([*build.CXX, f"-print-file-name={name}"], capture_output=True, text=True) for name in names]
+    return ":".join(done.stdout.strip() for done in paths)
+
+
+class Background:
+    """rows.py in a process of its own, which runs while other tests do."""
+
+    def __init__(self, variant, mode, **variables):
+        build.extension(variant)
+        command = [sys.executable, build.EMULATOR / "rows.py", variant, mode]
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def complaints(self):
+        """What was wrong, in sentences, and how many kernels were run."""
+        output, errors = self.process.communicate(timeout=600)
+        lines = [json.loads(line) for line in output.splitlines()]
+        found = []
+        for begun, ended in zip(lines, [*lines[1:], {}]):
+            if "row" in begun and ended.get("error", "the process died") != "":
+                found.append(f"{begun['row']} with seed {begun['seed']}: {ended.get('error', 'the process died')}")
+        if self.process.returncode != 0:
+            found.append(errors[:4000])
+        return found, lines[-1].get("done", 0) if lines else 0
+
+
+@pytest.fixture(scope="session")
+def backgrounds():
+    """The processes with AddressSanitizer and with hidden memory, begun at once."""
+    options = "detect_leaks=0:abort_on_error=0"
+    begun = {
+        "asan": Background("asan", "exact", LD_PRELOAD=libraries_of_asan(), ASAN_OPTIONS=options),
+        "hidden": Background("plain", "hidden"),
+    }
+    yield begun
+    for background in begun.values():
+        background.process.kill()
+
+
+@pytest.mark.parametrize("kernel", ON_GPU)
+def test_rows_in_every_order_of_threads(kernel, backgrounds, monkeypatch):
+    """Between guards; small rows with seeds 0 to 3, which must give the same bits, and the first of them twice."""
+    monkeypatch.setenv("CUEMU_SEED", "0")
+    kernels, problems = rows.load("plain"), []
+    for case in rows.rows_of(kernel):
+        expected, seen = case.expected(), set()
+        seeds = list(rows.seeds_of(case))
+        for seed in [*seeds, seeds[0]] if len(seeds) > 1 else seeds:
+            rows.in_order(seed)
+            outputs, problem = rows.run_guarded(case, kernels, expected)
+            seen.add(tuple(rows.bits(outputs)))
+            if problem:
+                problems.append(f"{case.name} with seed {seed}: {problem}")
+        if len(seen) > 1:
+            problems.append(f"{case.name}: {len(seen)} different results in {len(seeds)} orders of threads")
+    assert not problems, "\n".join(problems[:20])
+
+
+@pytest.mark.parametrize("kernel", ON_GPU)
+def test_no_race(kernel, backgrounds, monkeypatch):
+    monkeypatch.setenv("CUEMU_SEED", "0")
+    kernels, problems = rows.load("race"), []
+    for number, case in enumerate(rows.some_rows_of(kernel)):
+        rows.in_order(number % len(rows.SEEDS))
+        try:
+            problem = rows.run_exact(case, kernels, case.expected())[1]
+        except RuntimeError as reported:
+            problem = str(reported)
+        if problem:
+            problems.append(f"{case.name}: {problem}")
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("mode", ["hidden", "asan"])
+def test_no_access_out_of_bounds_and_none_by_the_host(mode, backgrounds):
+    problems, kernels = backgrounds[mode].complaints()
+    assert not problems, "\n".join(problems)
+    assert kernels == len(ON_GPU)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_list_of_kernels_without_a_twin_is_true(kernel):
+    assert hasattr(rows.load("plain"), kernel) == (kernel not in NOT_YET), "take it off NOT_YET, or put it on"
+
+
+def test_every_twin_has_rows_of_the_emulators_size():
+    assert all(len(rows.rows_of(kernel)) > 0 and len(rows.some_rows_of(kernel)) > 0 for kernel in ON_GPU)
+
+
+# ---- on a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", [case for case in CASES if case.kernel in ON_GPU], ids=lambda case: case.name)
+def test_row_on_the_gpu(case):
+    from gpu_arrays import OnGpu
+
+    kernels, expected, seen = import_module("fastnn._cuda"), case.expected(), []
+    for _ in range(2):
+        placed = OnGpu(case.arguments(), case.outputs, case.alias)
+        returned = case.call(kernels, placed.arguments)()
+        found = placed.on_host()
+        outputs = {name: returned if name == "return" else found[name] for name in case.outputs}
+        seen.append(rows.bits(outputs))
+        assert not placed.damage(), placed.damage()
+        assert not rows.disagreement(case, outputs, expected), rows.disagreement(case, outputs, expected)
+    assert seen[0] == seen[1], "run again, other bits"
