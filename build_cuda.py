@@ -24,6 +24,7 @@ NAME = "fastnn._cuda"
 ONLY_CUDA = ["bind_device", "device_array"]
 BINDINGS = [
     "bind_activations",
+    "bind_conv",
     "convert",
     "numpy_array",
 ]

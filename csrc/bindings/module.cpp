@@ -10,6 +10,7 @@
 #ifdef FNN_CUDA
 #define FNN_GROUPS(bind) \
   bind(activations)      \
+  bind(conv)             \
   bind(device)
 #else
 #define FNN_GROUPS(bind) \

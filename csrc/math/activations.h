@@ -161,9 +161,13 @@ struct Softplus {
   }
 };
 
-// Calls f with the functor of `activation`: turns the run-time choice into a type, once, outside the loop.
+// Calls f with the functor of `activation`: turns the run-time choice into a type, once, outside the loop. On a device,
+// too, with an f for there.
+#ifdef __CUDACC__
+#pragma nv_exec_check_disable
+#endif
 template <class F>
-inline auto with_activation(Activation activation, float alpha, F&& f) {
+FNN_HD inline auto with_activation(Activation activation, float alpha, F&& f) {
   switch (activation) {
     case Activation::linear:
       break;

@@ -1,0 +1,48 @@
+// Copies from global to shared memory that run while the thread goes on (cp.async, from sm_80 on): no registers hold
+// what is under way. One by one they are put into groups, which are waited for in order.
+//
+// CUDA's __pipeline_memcpy_async turns a number of zeros that is known at run time alone into a switch of 17 cases;
+// here it is an operand of the instruction.
+#pragma once
+#include "cuda/fnn_cuda.h"
+
+namespace fnn::cuda {
+
+// 4 or 16 bytes, both sides aligned to that; zeros instead of what `from` points to unless `present`.
+template <int kBytes>
+__device__ inline void copy_async(float* to, const float* from, bool present) {
+  static_assert(kBytes == 4 || kBytes == 16);
+#ifdef __CUDACC__
+  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  if constexpr (kBytes == 16) {  // .cg: past the first-level cache
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(present ? 16 : 0)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(present ? 4 : 0)
+                 : "memory");
+  }
+#else
+  __pipeline_memcpy_async(to, from, kBytes, present ? 0 : kBytes);
+#endif
+}
+
+// Ends a group of this thread's copies, which may be empty.
+__device__ inline void end_copy_group() {
+#ifdef __CUDACC__
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+  __pipeline_commit();
+#endif
+}
+
+// Until all groups of this thread but the `kNewest` last ones have arrived.
+template <int kNewest>
+__device__ inline void wait_for_copies() {
+#ifdef __CUDACC__
+  asm volatile("cp.async.wait_group %0;" ::"n"(kNewest) : "memory");
+#else
+  __pipeline_wait_prior(kNewest);
+#endif
+}
+
+}  // namespace fnn::cuda

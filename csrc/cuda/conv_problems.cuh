@@ -1,0 +1,223 @@
+// The three passes of a convolution as matrix products (product.cuh), each with as many independent ones as there are
+// groups, and phases or splits:
+//
+//   forward          y[pixel, f]        = sum over tap, c    of window[pixel, tap, c]  w[tap, c, f]
+//   input gradient   dx[pixel, c]       = sum over tap, f    of window[pixel, tap, f]  w[tap, c, f]
+//   weight gradient  dw[tap, c, f]      = sum over pixel     of window[pixel, tap, c]  dz[pixel, f]
+//
+// The windows of the input gradient are dz's: pixels of dx that are congruent modulo the strides see the same taps, so
+// that each such phase is a convolution of stride 1.
+#pragma once
+#include "cuda/conv_operands.cuh"
+#include "math/activations.h"
+
+namespace fnn::cuda {
+
+template <int kWidth>
+struct alignas(4 * kWidth) Floats {
+  float v[kWidth];
+};
+
+template <class OperandA, class OperandB>
+struct ProductPart {
+  OperandA a;
+  OperandB b;
+  int rows, columns, depth;
+};
+
+// y = f(sum + bias) of some columns of a matrix, z = sum + bias.
+template <int kWidth>
+struct ActivatedOutput {
+  float* y;
+  float* z;
+  const float* bias;
+  int line;  // floats from row to row
+  Activation activation;
+  float alpha;
+
+  FNN_HD void finish(int row, int column, const float* sums) const {
+    using Values = Floats<kWidth>;
+    Values values = *reinterpret_cast<const Values*>(sums);
+    if (bias != nullptr)
+      for (int i = 0; i < kWidth; ++i) values.v[i] += bias[column + i];
+    const std::int64_t at = std::int64_t{row} * line + column;
+    if (z != nullptr) *reinterpret_cast<Values*>(z + at) = values;
+    with_activation(activation, alpha, [&](auto f) {
+      for (int i = 0; i < kWidth; ++i) values.v[i] = f.value(values.v[i]);
+    });
+    *reinterpret_cast<Values*>(y + at) = values;
+  }
+};
+
+template <int width>
+struct ConvForwardProblem {
+  static constexpr int kWidth = width;
+  using A = WindowOperand<true>;
+  using B = LineOperand;
+
+  A windows;
+  B weights;
+  ActivatedOutput<width> output;
+  int group_c, group_f;
+
+  FNN_HD ProductPart<A, B> part(int group) const {
+    ProductPart<A, B> p = {windows, weights, windows.origins.count, group_f, weights.lines};
+    p.a.data += group * group_c;
+    p.b.data += group * group_f;
+    return p;
+  }
+  FNN_HD ActivatedOutput<width> output_of(int group) const {
+    ActivatedOutput<width> of_group = output;
+    of_group.y += group * group_f;
+    if (output.z != nullptr) of_group.z += group * group_f;
+    if (output.bias != nullptr) of_group.bias += group * group_f;
+    return of_group;
+  }
+};
+
+// One axis of the input gradient's phases: of pixels congruent to `phase` in the padded image.
+struct PhaseAxis {
+  int size, taps, stride, dilation, before;
+
+  FNN_HD int first_pixel(int phase) const { return (phase + stride - before % stride) % stride; }
+  FNN_HD int pixels(int phase) const {
+    const int first = first_pixel(phase);
+    return first < size ? (size - 1 - first) / stride + 1 : 0;
+  }
+  // Taps that fall on the phase: the first one, and how far the next is.
+  FNN_HD int first_tap(int phase) const {
+    int tap = 0;
+    while (tap < taps && tap * dilation % stride != phase) ++tap;
+    return tap;
+  }
+  FNN_HD int period() const {
+    int a = stride, b = dilation;
+    while (b != 0) {
+      const int rest = a % b;
+      a = b;
+      b = rest;
+    }
+    return stride / a;
+  }
+  FNN_HD int tap_count(int phase) const {
+    const int first = first_tap(phase);
+    return first < taps ? (taps - 1 - first) / period() + 1 : 0;
+  }
+  // Of dz: the row that the phase's first pixel takes its first tap from, and how far the next tap's is before it.
+  FNN_HD int first_output(int phase) const {
+    return (first_pixel(phase) + before) / stride - first_tap(phase) * dilation / stride;
+  }
+  FNN_HD int output_step() const { return period() * dilation / stride; }
+};
+
+// Pixels of dx, which lie apart.
+template <int kWidth>
+struct PixelOutput {
+  float* dx;
+  WindowOrigins pixels;
+
+  FNN_HD void finish(int row, int column, const float* sums) const {
+    using Values = Floats<kWidth>;
+    *reinterpret_cast<Values*>(dx + pixels(row).offset + column) = *reinterpret_cast<const Values*>(sums);
+  }
+};
+
+template <int width>
+struct ConvInputProblem {
+  static constexpr int kWidth = width;
+  using A = WindowOperand<true>;
+  using B = TurnedWeights;
+  using Part = ProductPart<A, B>;
+
+  const float* dz;
+  const float* w;
+  float* dx;
+  PhaseAxis y, x;
+  FastDivisor filters;  // of a group
+  int n, groups, oh, ow, c, f, group_c;
+
+  FNN_HD int parts() const { return y.stride * x.stride * groups; }
+  FNN_HD int largest_part() const {
+    return n * ((y.size + y.stride - 1) / y.stride) * ((x.size + x.stride - 1) / x.stride);
+  }
+
+  FNN_HD Part part(int number) const {
+    const int phase = number / groups, group = number - phase * groups, group_f = filters.divisor();
+    const int py = phase / x.stride, px = phase - py * x.stride, taps_x = x.tap_count(px), line = ow * f;
+    const int depth = y.tap_count(py) * taps_x * group_f;
+    const FastDivisor taps_per_row(taps_x > 1 ? taps_x : 1);
+    WindowOrigins origins = pixels(py, px);
+    origins = {origins.per_image,  origins.per_row,    origins.count, 0,    1, 1,
+               y.first_output(py), x.first_output(px), oh * line,     line, f};
+    const WindowTaps taps = {filters, taps_per_row, depth, -y.output_step(), -x.output_step(), line, f};
+    const B weights = {w + group * group_f, filters,    taps_per_row, group_c, depth,       y.first_tap(py),
+                       x.first_tap(px),     y.period(), x.period(),   x.taps,  group_c * f, f};
+    return {{dz + group * group_f, oh, ow, origins, taps}, weights, origins.count, group_c, depth};
+  }
+  FNN_HD PixelOutput<width> output_of(int number) const {
+    const int phase = number / groups, group = number - phase * groups, py = phase / x.stride;
+    return {dx + group * group_c, pixels(py, phase - py * x.stride)};
+  }
+
+ private:
+  // Of dx.
+  FNN_HD WindowOrigins pixels(int py, int px) const {
+    const int lines = y.pixels(py), across = x.pixels(px), line = x.size * c;
+    const FastDivisor per_image(lines * across > 1 ? lines * across : 1), per_row(across > 1 ? across : 1);
+    return {per_image,         per_row,           n * lines * across, 0,    y.stride, x.stride,
+            y.first_pixel(py), x.first_pixel(px), y.size * line,      line, c};
+  }
+};
+
+// Some columns of dw, or of a part of it.
+template <int kWidth>
+struct WeightOutput {
+  float* dw;
+  int line;
+  bool accumulate;
+
+  FNN_HD void finish(int row, int column, const float* sums) const {
+    using Values = Floats<kWidth>;
+    Values values = *reinterpret_cast<const Values*>(sums);
+    Values* to = reinterpret_cast<Values*>(dw + std::int64_t{row} * line + column);
+    if (accumulate)
+      for (int i = 0; i < kWidth; ++i) values.v[i] += to->v[i];
+    *to = values;
+  }
+};
+
+// Split number i sums `pixels` output pixels from i * pixels on, into a dw of its own, the i-th behind output.dw.
+template <int width>
+struct ConvWeightProblem {
+  static constexpr int kWidth = width;
+  using A = WindowOperand<false>;
+  using B = LineOperand;
+  using Part = ProductPart<A, B>;
+
+  A windows;
+  B gradient;
+  WeightOutput<width> output;
+  int group_c, group_f, groups, pixels;
+  std::int64_t all_pixels;
+
+  FNN_HD Part part(int number) const {
+    const int split = number / groups, group = number - split * groups;
+    const std::int64_t first = std::int64_t{split} * pixels, left = all_pixels - first;
+    const int per_image = windows.origins.per_image.divisor(), depth = static_cast<int>(left < pixels ? left : pixels);
+    Part p = {windows, gradient, windows.taps.count, group_f, depth};
+    p.a.data += first / per_image * windows.origins.image + group * group_c;
+    p.a.origins.origin = static_cast<int>(first % per_image);
+    p.a.origins.count = depth;
+    p.b.data += first * gradient.line + group * group_f;
+    p.b.lines = depth;
+    return p;
+  }
+  FNN_HD WeightOutput<width> output_of(int number) const {
+    const int split = number / groups, group = number - split * groups;
+    WeightOutput<width> part = output;
+    part.dw += std::int64_t{split} * output.line * windows.taps.count + group * group_f;
+    return part;
+  }
+};
+
+}  // namespace fnn::cuda

@@ -1,0 +1,21 @@
+// The matrix products of convolutions on the tensor cores; a file for each precision instantiates them.
+#pragma once
+#include "cuda/conv_problems.cuh"
+#include "cuda/conv_product.h"
+#include "cuda/product.cuh"
+#include "cuda/product_tensor_cores.cuh"
+
+namespace fnn::cuda {
+
+template <Compute compute, class Problem>
+void multiply_by(const Problem& problem, const ProductSize& size, cudaStream_t stream) {
+  using A = typename Problem::A;
+  using B = typename Problem::B;
+  if constexpr (Problem::kWidth == 4) {
+    if (size.columns > 64 && size.tiles(128, 128) >= kBusyTiles)
+      return launch_product<TensorTile<compute, 128, 128, A, B>>(problem, size, stream);
+  }
+  launch_product<TensorTile<compute, 128, 64, A, B>>(problem, size, stream);
+}
+
+}  // namespace fnn::cuda

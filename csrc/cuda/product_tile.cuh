@@ -1,0 +1,97 @@
+// Tiles of the operands of a matrix product in shared memory, and the loop that fetches them.
+//
+// An operand is a matrix over rows (of A, or columns of B) and depth (what the sums run over) that need not lie
+// anywhere as a matrix: a class with
+//   kAlongDepth        whether neighbours in depth (else in rows) are neighbours in memory
+//   Row row(int i)     what is to know about a row, and about a place in depth, beyond their ends too
+//   Depth depth(int k)
+//   const float* at(row, depth)   where the element is; null for a zero
+// Whoever loads elements in fours must know that the operand has them in fours, aligned.
+#pragma once
+#include "cuda/async_copy.cuh"
+#include "cuda/product_size.h"
+
+namespace fnn::cuda {
+
+// Where an element lies. Along depth: rows of 16 floats, kPadding more between them. Along rows: 16 lines in the order
+// 0, 4, 8, 12, 1, 5 ..., 8 floats more between them, so that a warp that reads 4 lines of a thread's own quarter at
+// once, 8 floats of each, meets all 32 banks.
+template <bool along_depth, int kRows, int kPadding>
+struct TileLayout {
+  static constexpr bool kAlongDepth = along_depth;
+  static constexpr int kPitch = along_depth ? kTileDepth + kPadding : kRows + 8;
+  static constexpr int kFloats = kPitch * (along_depth ? kRows : kTileDepth);
+  static __device__ constexpr int at(int row, int k) {
+    return along_depth ? row * kPitch + k : (k % 4 * 4 + k / 4) * kPitch + row;
+  }
+};
+
+// One thread's part in loading the tiles of `kRows` rows of an operand, kWidth (1 or 4) elements at a time. What there
+// is to know of the rows is found out once: along depth, where a thread loads from several rows, it is kept in shared
+// memory, since registers are what the sums need.
+template <class Operand, class Layout, int kRows, int kThreads, int kWidth>
+class TileLoader {
+ public:
+  using Row = typename Operand::Row;
+  static constexpr int kKeptRows = Operand::kAlongDepth ? kRows : 1;
+
+  // By all threads of a block; there is to be a barrier before the first load.
+  __device__ TileLoader(const Operand& operand, int first_row, Row* kept) : operand_(operand), kept_(kept) {
+    const int thread = static_cast<int>(threadIdx.x);
+    if constexpr (kAlongDepth) {
+      for (int i = thread; i < kRows; i += kThreads) kept[i] = operand.row(first_row + i);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kParts; ++i) rows_[i] = operand.row(first_row + thread % kAcross * 4 + i * kWidth);
+    }
+  }
+
+  // The tile of depth [k, k + kTileDepth).
+  __device__ void load(float* tile, int k) const {
+    if constexpr (kAlongDepth) {
+      Depth depths[kParts];
+      const int c = static_cast<int>(threadIdx.x) % kAcross * 4;
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) depths[part] = operand_.depth(k + c + part * kWidth);
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        const int row = (static_cast<int>(threadIdx.x) + turn * kThreads) / kAcross;
+        if (kChunks % kThreads != 0 && row >= kRows) break;
+        const Row place = kept_[row];
+#pragma unroll
+        for (int part = 0; part < kParts; ++part) copy(tile + Layout::at(row, c + part * kWidth), place, depths[part]);
+      }
+    } else {
+      const int row = static_cast<int>(threadIdx.x) % kAcross * 4;
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        const int line = (static_cast<int>(threadIdx.x) + turn * kThreads) / kAcross;
+        if (kChunks % kThreads != 0 && line >= kTileDepth) break;
+        const Depth depth = operand_.depth(k + line);
+#pragma unroll
+        for (int part = 0; part < kParts; ++part)
+          copy(tile + Layout::at(row + part * kWidth, line), rows_[part], depth);
+      }
+    }
+  }
+
+ private:
+  using Depth = typename Operand::Depth;
+  static constexpr bool kAlongDepth = Operand::kAlongDepth;
+  static constexpr int kAcross = (kAlongDepth ? kTileDepth : kRows) / 4;  // chunks of four in a line of memory
+  static constexpr int kChunks = kRows * kTileDepth / 4;
+  static constexpr int kTurns = (kChunks + kThreads - 1) / kThreads;
+  static constexpr int kParts = 4 / kWidth;
+  static_assert(kThreads % kAcross == 0, "a thread must keep its place in the line");
+
+  __device__ void copy(float* to, const Row& row, const Depth& depth) const {
+    const float* from = operand_.at(row, depth);
+    copy_async<4 * kWidth>(to, from != nullptr ? from : operand_.data, from != nullptr);
+  }
+
+  const Operand& operand_;
+  const Row* kept_;
+  Row rows_[kParts];  // along rows
+};
+
+}  // namespace fnn::cuda
