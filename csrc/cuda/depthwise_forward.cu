@@ -69,7 +69,7 @@ __device__ void finish(const Task& t, int64_t at, int channel, Channels<kWidth> 
 
 // An item is (image, row, four outputs, kWidth channels), the last running fastest.
 template <int kTaps, int kStride, int kWidth>
-__global__ void __launch_bounds__(kThreads) depthwise_kernel(const __grid_constant__ Task t) {
+__global__ void __launch_bounds__(kThreads, 4) depthwise_kernel(const __grid_constant__ Task t) {
   for (int64_t index = first_index(); index < t.items; index += index_stride()) {
     const int item = static_cast<int>(index);
     const int part = t.channel_packs.quotient(item), line = t.row_parts.quotient(part), n = t.lines.quotient(line);

@@ -34,27 +34,27 @@ __device__ void multiply_tiles(Core& core, float* ring, const A& a, const B& b, 
   constexpr int kStages = Core::kStages;
   using LoaderA = TileLoader<A, typename Core::LayoutA, Core::kRows, Core::kThreads, kWidth>;
   using LoaderB = TileLoader<B, typename Core::LayoutB, Core::kColumns, Core::kThreads, kWidth>;
-  FNN_SHARED(typename LoaderA::Row, rows_of_a, [LoaderA::kKeptRows]);
-  FNN_SHARED(typename LoaderB::Row, rows_of_b, [LoaderB::kKeptRows]);
+  FNN_SHARED(typename LoaderA::Row, rows_of_a, [Core::kRows]);
+  FNN_SHARED(typename LoaderB::Row, rows_of_b, [Core::kColumns]);
   const LoaderA load_a(a, row, rows_of_a);
   const LoaderB load_b(b, column, rows_of_b);
   __syncthreads();
-  const int tiles = (depth + kTileDepth - 1) / kTileDepth;
-  const auto stage = [&](int tile) { return ring + tile % kStages * Memory::kStage; };
-  const auto fetch = [&](int tile) {
-    if (tile < tiles) {
-      load_a.load(stage(tile), tile * kTileDepth);
-      load_b.load(stage(tile) + Core::LayoutA::kFloats, tile * kTileDepth);
+  const auto stage = [&](int k) { return ring + k / kTileDepth % kStages * Memory::kStage; };
+  const auto fetch = [&](int k) {
+    if (k < depth) {
+      load_a.load(stage(k), k);
+      load_b.load(stage(k) + Core::LayoutA::kFloats, k);
     }
     end_copy_group();  // even if empty: so that one more group is one more tile
   };
-  for (int tile = 0; tile < kStages - 1; ++tile) fetch(tile);
+  constexpr int kAhead = (kStages - 1) * kTileDepth;
+  for (int k = 0; k < kAhead; k += kTileDepth) fetch(k);
 #pragma unroll 1
-  for (int tile = 0; tile < tiles; ++tile) {
+  for (int k = 0; k < depth; k += kTileDepth) {
     wait_for_copies<kStages - 2>();
     __syncthreads();  // the tile is there, and nobody reads the one before any more, whose stage is filled now
-    fetch(tile + kStages - 1);
-    core.multiply(stage(tile), stage(tile) + Core::LayoutA::kFloats);
+    fetch(k + kAhead);
+    core.multiply(stage(k), stage(k) + Core::LayoutA::kFloats);
   }
 }
 
@@ -74,18 +74,33 @@ __device__ void finish_tile(const Core& core, float* tile, const Output& output,
 }
 
 // Block: (part, tile of rows, tile of columns), the last running fastest.
+template <class Core>
+struct TilePlace {
+  int part, row, column;
+
+  __device__ TilePlace(int block, int row_tiles, int column_tiles) {
+    const int tile = block / column_tiles;
+    part = tile / row_tiles;
+    row = (tile - part * row_tiles) * Core::kRows;
+    column = (block - tile * column_tiles) * Core::kColumns;
+  }
+};
+
 template <class Problem, class Core>
 __global__ void __launch_bounds__(Core::kThreads, 2)
     product_kernel(const __grid_constant__ Problem problem, int row_tiles, int column_tiles) {
   FNN_DYN_SHARED(float, shared);
-  const int block = static_cast<int>(blockIdx.x), tile = block / column_tiles;
-  const int number = tile / row_tiles;
-  const auto part = problem.part(number);
-  const int row = tile % row_tiles * Core::kRows, column = (block - tile * column_tiles) * Core::kColumns;
-  if (row >= part.rows) return;  // the tallest part says how many tiles there are
   Core core;
-  multiply_tiles<Core, Problem::kWidth>(core, shared, part.a, part.b, row, column, part.depth);
-  finish_tile<Core, Problem::kWidth>(core, shared, problem.output_of(number), row, column, part.rows, part.columns);
+  {
+    const TilePlace<Core> place(block_anew(), row_tiles, column_tiles);
+    const auto part = problem.part(place.part);
+    if (place.row >= part.rows) return;  // the tallest part says how many tiles there are
+    multiply_tiles<Core, Problem::kWidth>(core, shared, part.a, part.b, place.row, place.column, part.depth);
+  }
+  const TilePlace<Core> place(block_anew(), row_tiles, column_tiles);
+  const auto part = problem.part(place.part);
+  finish_tile<Core, Problem::kWidth>(core, shared, problem.output_of(place.part), place.row, place.column, part.rows,
+                                     part.columns);
 }
 
 template <class Core, class Problem>

@@ -17,17 +17,21 @@ class FfmaTile {
 
   // C += A B over one tile of depth.
   __device__ void multiply(const float* a, const float* b) {
-#pragma unroll 2
-    for (int k = 0; k < kTileDepth; k += kStep) {
-      float left[kHeight][kStep], right[kWidth][kStep];
-      read<LayoutA, kThreadRows>(a, k, thread_row(), left);
-      read<LayoutB, kThreadColumns>(b, k, thread_column(), right);
+#pragma unroll kUnrolled
+    for (int k = 0; k < kTileDepth; k += 2) {
+      Fragment<LayoutA, kThreadRows, kHeight> left;
+      Fragment<LayoutB, kThreadColumns, kWidth> right;
+      left.begin(a, k, thread_row());
+      right.begin(b, k, thread_column());
 #pragma unroll
-      for (int step = 0; step < kStep; ++step)
+      for (int step = 0; step < 2; ++step) {
+        left.read(a, k + step, thread_row());
+        right.read(b, k + step, thread_column());
 #pragma unroll
         for (int i = 0; i < kHeight; ++i)
 #pragma unroll
-          for (int j = 0; j < kWidth; ++j) sums_[i][j] = fmaf(left[i][step], right[j][step], sums_[i][j]);
+          for (int j = 0; j < kWidth; ++j) sums_[i][j] = fmaf(left.at(i, step), right.at(j, step), sums_[i][j]);
+      }
     }
   }
 
@@ -45,7 +49,8 @@ class FfmaTile {
  private:
   static constexpr int kThreadColumns = columns >= 64 ? 16 : 8, kThreadRows = kThreads / kThreadColumns;
   static constexpr int kHeight = rows / kThreadRows, kWidth = columns / kThreadColumns;
-  static constexpr int kStep = 2;  // places in depth that are in registers at a time
+  // Where both fragments come in pairs, more of them at a time than fit into registers.
+  static constexpr int kUnrolled = LayoutA::kAlongDepth && LayoutB::kAlongDepth ? 2 : kTileDepth / 2;
   static_assert(kHeight % 4 == 0 && kWidth % 4 == 0);
 
   // A warp is 4 x 8 threads.
@@ -65,29 +70,39 @@ class FfmaTile {
     return Layout::kAlongDepth ? thread + i * kAcross : i / 4 * (4 * kAcross) + thread * 4 + i % 4;
   }
 
+  // A thread's rows of A, or columns of B: along depth two places of each at a time, along rows all at one place.
   template <class Layout, int kAcross, int kCount>
-  static __device__ void read(const float* tile, int k, int thread, float (&values)[kCount][kStep]) {
-    if constexpr (Layout::kAlongDepth) {
+  struct Fragment {
+    static constexpr int kPlaces = Layout::kAlongDepth ? 2 : 1;
+    float values[kCount][kPlaces];
+
+    __device__ float at(int i, int step) const { return values[i][step % kPlaces]; }
+
+    __device__ void begin(const float* tile, int k, int thread) {
+      if constexpr (Layout::kAlongDepth) {
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        const float2 pair = *reinterpret_cast<const float2*>(tile + Layout::at(place<Layout, kAcross>(thread, i), k));
-        values[i][0] = pair.x;
-        values[i][1] = pair.y;
+        for (int i = 0; i < kCount; ++i) {
+          const float2 pair = *reinterpret_cast<const float2*>(tile + Layout::at(place<Layout, kAcross>(thread, i), k));
+          values[i][0] = pair.x;
+          values[i][1] = pair.y;
+        }
       }
-    } else {
-#pragma unroll
-      for (int step = 0; step < kStep; ++step)
+    }
+
+    __device__ void read(const float* tile, int k, int thread) {
+      if constexpr (!Layout::kAlongDepth) {
 #pragma unroll
         for (int i = 0; i < kCount; i += 4) {
-          const float* from = tile + Layout::at(place<Layout, kAcross>(thread, i), k + step);
+          const float* from = tile + Layout::at(place<Layout, kAcross>(thread, i), k);
           const float4 four = *reinterpret_cast<const float4*>(from);
-          values[i][step] = four.x;
-          values[i + 1][step] = four.y;
-          values[i + 2][step] = four.z;
-          values[i + 3][step] = four.w;
+          values[i][0] = four.x;
+          values[i + 1][0] = four.y;
+          values[i + 2][0] = four.z;
+          values[i + 3][0] = four.w;
         }
+      }
     }
-  }
+  };
 
   float sums_[kHeight][kWidth] = {};
 };

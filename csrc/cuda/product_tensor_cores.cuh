@@ -21,22 +21,24 @@ class TensorTile {
   static constexpr int kStages = 4;
 
   __device__ void multiply(const float* a, const float* b) {
-    Fragments right;
-    right.template read<LayoutB>(b, first_column(), lane());
+    const int thread = thread_anew(), lane = thread % 32;
+    const int row = thread / 32 / kWarpsAcross * kHeight, column = thread / 32 % kWarpsAcross * kWidth;
+    Fragments<4> right;
+    right.template read<LayoutB>(b, column, lane);
 #pragma unroll
-    for (int band = 0; band < kHeight / 32; ++band) {
-      Fragments left;
-      left.template read<LayoutA>(a, first_row() + 32 * band, lane());
+    for (int first = 0; first < kHeight / 8; first += kEights) {
+      Fragments<kEights> left;
+      left.template read<LayoutA>(a, row + 8 * first, lane);
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
           const std::uint32_t of_b[2] = {right.packed[j][2 * step], right.packed[j][2 * step + 1]};
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const auto &upper = left.packed[2 * i], &lower = left.packed[2 * i + 1];
+          for (int i = 0; i < kEights; i += 2) {
+            const auto &upper = left.packed[i], &lower = left.packed[i + 1];
             const std::uint32_t of_a[4] = {upper[2 * step], lower[2 * step], upper[2 * step + 1], lower[2 * step + 1]};
-            multiply_fragments<compute>(sums_[2 * band + i][j], of_a, of_b);
+            multiply_fragments<compute>(sums_[(first + i) / 2][j], of_a, of_b);
           }
         }
     }
@@ -44,15 +46,16 @@ class TensorTile {
 
   template <class Visit>
   __device__ void for_each(const Visit& visit) const {
-    const int g = lane() / 4, t = lane() % 4;
+    const int thread = static_cast<int>(threadIdx.x), g = thread % 32 / 4, t = thread % 4;
+    const int row = thread / 32 / kWarpsAcross * kHeight, column = thread / 32 % kWarpsAcross * kWidth;
 #pragma unroll
     for (int i = 0; i < kHeight / 16; ++i)
 #pragma unroll
       for (int j = 0; j < 4; ++j)
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          visit(first_row() + i / 2 * 32 + place<LayoutA>(g, i % 2 * 2 + e / 2),
-                first_column() + place<LayoutB>(2 * t + e % 2, j), sums_[i][j][e]);
+          visit(row + i / 2 * 32 + place<LayoutA>(g, i % 2 * 2 + e / 2), column + place<LayoutB>(2 * t + e % 2, j),
+                sums_[i][j][e]);
   }
 
  private:
@@ -60,11 +63,8 @@ class TensorTile {
   static constexpr int kWarpsAcross = columns >= 128 ? 4 : 2, kWarpsDown = kThreads / 32 / kWarpsAcross;
   static constexpr int kHeight = rows / kWarpsDown, kWidth = columns / kWarpsAcross;  // of a warp
   static constexpr int kSteps = kTileDepth / (8 * Core::kPerRegister);                // products over a tile's depth
+  static constexpr int kEights = LayoutA::kAlongDepth ? 2 : 4;                        // of rows of A in registers
   static_assert(kHeight % 32 == 0 && kWidth == 32);
-
-  static __device__ int lane() { return static_cast<int>(threadIdx.x) % 32; }
-  static __device__ int first_row() { return static_cast<int>(threadIdx.x) / 32 / kWarpsAcross * kHeight; }
-  static __device__ int first_column() { return static_cast<int>(threadIdx.x) / 32 % kWarpsAcross * kWidth; }
 
   // Of 32 rows (or columns), which an instruction takes eight by eight: number g of the i-th eight.
   template <class Layout>
@@ -72,43 +72,41 @@ class TensorTile {
     return Layout::kAlongDepth ? 8 * i + g : 4 * g + i;
   }
 
-  // What a lane holds of 32 rows: of row g = lane / 4 of each eight, the 4 places in depth from 4 (lane % 4) on.
+  // What a lane holds of some rows: of row g = lane / 4 of each eight, the 4 places in depth from 4 (lane % 4) on.
+  template <int kCount>
   struct Fragments {
-    std::uint32_t packed[4][4 / Core::kPerRegister];
+    static constexpr int kRegisters = 4 / Core::kPerRegister;
+    std::uint32_t packed[kCount][kRegisters];
 
     template <class Layout>
     __device__ void read(const float* tile, int first, int lane) {
       const int g = lane / 4, k = lane % 4 * 4;
       if constexpr (Layout::kAlongDepth) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < kCount; ++i) {
           const float4 at = *reinterpret_cast<const float4*>(tile + Layout::at(first + place<Layout>(g, i), k));
           const float values[4] = {at.x, at.y, at.z, at.w};
-          pack(i, values);
+#pragma unroll
+          for (int r = 0; r < kRegisters; ++r) packed[i][r] = Core::pack(values + r * Core::kPerRegister);
         }
       } else {
-        float values[4][4];  // row, place in depth
+        static_assert(kCount == 4);
 #pragma unroll
-        for (int step = 0; step < 4; ++step) {
-          const float* from = tile + Layout::at(first + place<Layout>(g, 0), k + step);
-          const float4 at = *reinterpret_cast<const float4*>(from);
-          values[0][step] = at.x;
-          values[1][step] = at.y;
-          values[2][step] = at.z;
-          values[3][step] = at.w;
+        for (int r = 0; r < kRegisters; ++r) {
+          float values[4][Core::kPerRegister];  // row, place in depth
+#pragma unroll
+          for (int step = 0; step < Core::kPerRegister; ++step) {
+            const int depth = k + r * Core::kPerRegister + step;
+            const float* from = tile + Layout::at(first + place<Layout>(g, 0), depth);
+            const float4 at = *reinterpret_cast<const float4*>(from);
+            values[0][step] = at.x;
+            values[1][step] = at.y;
+            values[2][step] = at.z;
+            values[3][step] = at.w;
+          }
+#pragma unroll
+          for (int i = 0; i < 4; ++i) packed[i][r] = Core::pack(values[i]);
         }
-#pragma unroll
-        for (int i = 0; i < 4; ++i) pack(i, values[i]);
-      }
-    }
-
-    __device__ void pack(int i, const float (&values)[4]) {
-      if constexpr (Core::kPerRegister == 2) {
-        packed[i][0] = Core::pack(values[0], values[1]);
-        packed[i][1] = Core::pack(values[2], values[3]);
-      } else {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) packed[i][k] = Core::pack(values[k]);
       }
     }
   };

@@ -13,6 +13,28 @@
 
 namespace fnn::cuda {
 
+// threadIdx.x and blockIdx.x, read anew by every call: what is computed from them isn't kept in registers over a loop
+// in which the sums need these.
+__device__ inline int thread_anew() {
+#ifdef __CUDACC__
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  __builtin_assume(thread >= 0 && thread < 1024);
+  return thread;
+#else
+  return static_cast<int>(threadIdx.x);
+#endif
+}
+__device__ inline int block_anew() {
+#ifdef __CUDACC__
+  int block;
+  asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(block));
+  return block;
+#else
+  return static_cast<int>(blockIdx.x);
+#endif
+}
+
 // Where an element lies. Along depth: rows of 16 floats, kPadding more between them. Along rows: 16 lines in the order
 // 0, 4, 8, 12, 1, 5 ..., 8 floats more between them, so that a warp that reads 4 lines of a thread's own quarter at
 // once, 8 floats of each, meets all 32 banks.
@@ -27,50 +49,46 @@ struct TileLayout {
 };
 
 // One thread's part in loading the tiles of `kRows` rows of an operand, kWidth (1 or 4) elements at a time. What there
-// is to know of the rows is found out once: along depth, where a thread loads from several rows, it is kept in shared
-// memory, since registers are what the sums need.
+// is to know of the rows is found out once, and kept in shared memory: registers are what the sums need.
 template <class Operand, class Layout, int kRows, int kThreads, int kWidth>
 class TileLoader {
  public:
   using Row = typename Operand::Row;
-  static constexpr int kKeptRows = Operand::kAlongDepth ? kRows : 1;
 
-  // By all threads of a block; there is to be a barrier before the first load.
-  __device__ TileLoader(const Operand& operand, int first_row, Row* kept) : operand_(operand), kept_(kept) {
-    const int thread = static_cast<int>(threadIdx.x);
-    if constexpr (kAlongDepth) {
-      for (int i = thread; i < kRows; i += kThreads) kept[i] = operand.row(first_row + i);
-    } else {
-#pragma unroll
-      for (int i = 0; i < kParts; ++i) rows_[i] = operand.row(first_row + thread % kAcross * 4 + i * kWidth);
-    }
+  // By all threads of a block; there is to be a barrier before the first load. rows: of kRows elements, shared.
+  __device__ TileLoader(const Operand& operand, int first_row, Row* rows) : operand_(operand), rows_(rows) {
+    for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kThreads) rows[i] = operand.row(first_row + i);
   }
 
   // The tile of depth [k, k + kTileDepth).
   __device__ void load(float* tile, int k) const {
+    const int thread = thread_anew();
     if constexpr (kAlongDepth) {
       Depth depths[kParts];
-      const int c = static_cast<int>(threadIdx.x) % kAcross * 4;
+      const int c = thread % kAcross * 4;
 #pragma unroll
       for (int part = 0; part < kParts; ++part) depths[part] = operand_.depth(k + c + part * kWidth);
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        const int row = (static_cast<int>(threadIdx.x) + turn * kThreads) / kAcross;
+        const int row = (thread + turn * kThreads) / kAcross;
         if (kChunks % kThreads != 0 && row >= kRows) break;
-        const Row place = kept_[row];
+        const Row of_row = rows_[row];
 #pragma unroll
-        for (int part = 0; part < kParts; ++part) copy(tile + Layout::at(row, c + part * kWidth), place, depths[part]);
+        for (int part = 0; part < kParts; ++part) copy(tile + Layout::at(row, c + part * kWidth), of_row, depths[part]);
       }
     } else {
-      const int row = static_cast<int>(threadIdx.x) % kAcross * 4;
+      const int row = thread % kAcross * 4;
+      Row of_rows[kParts];
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) of_rows[part] = rows_[row + part * kWidth];
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        const int line = (static_cast<int>(threadIdx.x) + turn * kThreads) / kAcross;
+        const int line = (thread + turn * kThreads) / kAcross;
         if (kChunks % kThreads != 0 && line >= kTileDepth) break;
         const Depth depth = operand_.depth(k + line);
 #pragma unroll
         for (int part = 0; part < kParts; ++part)
-          copy(tile + Layout::at(row + part * kWidth, line), rows_[part], depth);
+          copy(tile + Layout::at(row + part * kWidth, line), of_rows[part], depth);
       }
     }
   }
@@ -90,8 +108,7 @@ class TileLoader {
   }
 
   const Operand& operand_;
-  const Row* kept_;
-  Row rows_[kParts];  // along rows
+  const Row* rows_;
 };
 
 }  // namespace fnn::cuda

@@ -33,14 +33,14 @@ struct TensorCore<Compute::tf32> {
   static constexpr int kPerRegister = 1;
 
   // To nearest, ties away from 0. The low bits of a register count for nothing.
-  static __device__ std::uint32_t pack(float x) {
+  static __device__ std::uint32_t pack(const float* x) {
 #ifdef __CUDACC__
     std::uint32_t rounded;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x[0]));
     return rounded;
 #else
-    const std::uint32_t bits = bits_as<std::uint32_t>(x);
-    return x == x ? (bits + 0x1000u) & ~0x1fffu : bits;
+    const std::uint32_t bits = bits_as<std::uint32_t>(x[0]);
+    return x[0] == x[0] ? (bits + 0x1000u) & ~0x1fffu : bits;
 #endif
   }
   static __device__ float unpack(std::uint32_t packed, int) { return bits_as<float>(packed); }
@@ -57,8 +57,8 @@ template <>
 struct TensorCore<Compute::bfloat16> {
   static constexpr int kPerRegister = 2;
 
-  static __device__ std::uint32_t pack(float low, float high) {
-    return bits_as<std::uint32_t>(__floats2bfloat162_rn(low, high));
+  static __device__ std::uint32_t pack(const float* x) {
+    return bits_as<std::uint32_t>(__floats2bfloat162_rn(x[0], x[1]));
   }
   static __device__ float unpack(std::uint32_t packed, int i) {
     return bits_as<float>(i == 0 ? packed << 16 : packed & 0xffff0000u);
@@ -76,9 +76,7 @@ template <>
 struct TensorCore<Compute::float16> {
   static constexpr int kPerRegister = 2;
 
-  static __device__ std::uint32_t pack(float low, float high) {
-    return bits_as<std::uint32_t>(__floats2half2_rn(low, high));
-  }
+  static __device__ std::uint32_t pack(const float* x) { return bits_as<std::uint32_t>(__floats2half2_rn(x[0], x[1])); }
   static __device__ float unpack(std::uint32_t packed, int i) {
     const __half2 pair = bits_as<__half2>(packed);
     return i == 0 ? __low2float(pair) : __high2float(pair);
