@@ -64,8 +64,9 @@ class Case:
     def call(self, kernels: Any, arguments: Arguments) -> Callable[[], Any]:
         """The kernel bound to the arguments: call the result, as often as you like, to run it."""
         function, options = getattr(kernels, self.kernel), dict(self.options)
-        if "activation" in options:
-            options["activation"] = kernels.ACTIVATIONS[options["activation"]]
+        for name in ("activation", "recurrent_activation"):
+            if name in options:
+                options[name] = kernels.ACTIVATIONS[options[name]]
         if self.kernel == "dense_update":
             return _update_call(kernels, function, arguments, options)
         if self.kernel.endswith("_rule"):

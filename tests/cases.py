@@ -21,6 +21,7 @@ from makers import (
     softmax,
 )
 from normalization_makers import batch_norm, layer_norm
+from recurrent_makers import BLOCKS, recurrent
 from references.activations import ACTIVATIONS
 from training_makers import (
     crop_flip,
@@ -239,6 +240,32 @@ EMBEDDING = sum([
     embedding(20_000, 128, 32 * 100, bench=True),
 ], [])
 
+RECURRENT_SIZES = [(0, 2, 3, 4), (1, 1, 1, 1), (2, 3, 4, 5), (3, 5, 2, 16), (5, 2, 17, 9), (7, 4, 3, 33)]
+RECURRENT = sum([
+    *[recurrent(kind, *sizes) for kind in BLOCKS for sizes in RECURRENT_SIZES],
+    *[recurrent(kind, 3, 4, 2, 5, go_backwards=back, return_sequences=True)
+      for kind in BLOCKS for back in (False, True)],
+    *[recurrent(kind, 3, 4, 2, 5, go_backwards=True, accumulate=True) for kind in BLOCKS],
+    *[recurrent(kind, 3, 4, 2, 6, y=False, return_sequences=True) for kind in BLOCKS],
+    *[recurrent(kind, 3, 4, 2, 6, keep=False, bias=False) for kind in BLOCKS],
+    *[recurrent(kind, 3, 4, 2, 5, activation=name, alpha=ALPHA.get(name, 0.0)) for kind in BLOCKS
+      for name in ("linear", "relu", "leaky_relu", "elu", "sigmoid")],
+    *[recurrent(kind, 3, 4, 2, 5, recurrent_activation=name, recurrent_alpha=ALPHA.get(name, 0.0))
+      for kind in ("lstm", "gru") for name in ("linear", "relu", "leaky_relu", "elu", "tanh")],
+    *[recurrent(kind, 3, 4, 2, 7, want=want) for kind in BLOCKS
+      for want in [("dkernel",), ("drecurrent_kernel",), ("dbias",), ("dx",), ()]],
+    *[recurrent("gru", *sizes, reset_after=False) for sizes in RECURRENT_SIZES],
+    *[recurrent("gru", 4, 3, 2, 5, reset_after=False, return_sequences=True, go_backwards=back, accumulate=back)
+      for back in (False, True)],
+    recurrent("gru", 4, 3, 2, 5, reset_after=False, bias=False),
+    recurrent("gru", 4, 3, 2, 8, reset_after=False, want=("dx", "dbias")),
+    *[recurrent(kind, 150, 3, 5, 20, return_sequences=True) for kind in BLOCKS],  # several parts a thread
+    *[recurrent(kind, 9, 3, 40, 70) for kind in BLOCKS],
+    recurrent("lstm", 3, 2, 5, 300),
+    *[recurrent(kind, 128, 28, 28, 128, bench=True) for kind in BLOCKS],
+    *[recurrent("lstm", 32, 100, 128, 128, return_sequences=True, bench=True)],
+], [])
+
 CROP_FLIP = sum([
     crop_flip(5, 6, 7, 3, (6, 7), (0, 0), (0, 0), "hv"),
     crop_flip(9, 6, 7, 1, (4, 3), (0, 2), (0, 4), "h", stream=4),
@@ -378,6 +405,7 @@ CASES: list[Case] = _flat(
         *ELEMENTWISE,
         *NORMALIZATION,
         *EMBEDDING,
+        *RECURRENT,
         *CROP_FLIP,
         *LOSSES,
         *METRICS,

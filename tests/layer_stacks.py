@@ -30,6 +30,9 @@ LAYERS = {
     "batch-norm": lambda: [layers.Conv2D(9, 3), layers.BatchNormalization(momentum=0.8), layers.ReLU()],
     "batch-norm-frozen": lambda: [layers.Dense(5), layers.BatchNormalization(trainable=False)],
     "layer-norm": lambda: [layers.LayerNormalization(), layers.Dense(5), layers.LayerNormalization(scale=False)],
+    "simple-rnn": lambda: [layers.Reshape((8, 32)), layers.SimpleRNN(7)],
+    "lstm": lambda: [layers.Reshape((8, 32)), layers.LSTM(9, return_sequences=True), layers.LSTM(5, go_backwards=True)],
+    "gru": lambda: [layers.Reshape((8, 32)), layers.GRU(9, return_sequences=True), layers.GRU(5, reset_after=False)],
     "regularized": lambda: [layers.Dense(4, kernel_regularizer="l1", bias_regularizer="l2")],
 }
 

@@ -73,6 +73,20 @@ def batch_normalized(layer, x, *weights):
     return normalized(layer, x, list(weights), tuple(range(x.ndim - 1)))
 
 
+def recurrent(layer, x, kernel, recurrent_kernel, *bias):
+    keys = ("go_backwards", "return_sequences", "reset_after")
+    options = {key: getattr(layer, key) for key in keys if hasattr(layer, key)}
+    options |= {"activation": layer.rule.name, "alpha": layer.rule.alpha}
+    kept = {}
+    if not isinstance(layer, layers.SimpleRNN):
+        rule = layer.recurrent_rule
+        options |= {"recurrent_activation": rule.name, "recurrent_alpha": rule.alpha}
+        kept = {"gates": None} | ({"c": None} if isinstance(layer, layers.LSTM) else {})
+    kind = "simple_rnn" if isinstance(layer, layers.SimpleRNN) else type(layer).__name__.lower()
+    run = getattr(references, f"{kind}_forward")
+    return run(x, kernel, recurrent_kernel, bias[0] if bias else None, None, None, **kept, **options)["y"]
+
+
 def globally(layer, x, y):
     return y.reshape(x.shape[0], 1, 1, -1) if layer.keepdims else y
 
@@ -87,6 +101,9 @@ FORWARD = {
     layers.GlobalAveragePooling2D: lambda layer, x: globally(layer, x, x.mean(axis=(1, 2))),
     layers.BatchNormalization: batch_normalized,
     layers.LayerNormalization: lambda layer, x, *weights: normalized(layer, x, list(weights), -1),
+    layers.SimpleRNN: recurrent,
+    layers.LSTM: recurrent,
+    layers.GRU: recurrent,
     layers.Flatten: lambda layer, x: x.reshape(x.shape[0], -1),
     layers.Reshape: lambda layer, x: x.reshape(x.shape[0], *layer.target_shape),
     layers.Dropout: dropped,
@@ -98,8 +115,9 @@ FORWARD = {
     layers.InputLayer: lambda layer, x: x,
 }
 NOT_HERE = {Layer, ActivatedLayer, layers.RandomCrop, layers.RandomFlip}  # bases; layers in front of every weight
-NOT_HERE |= {layers.Embedding}  # takes ids: tests/test_embedding.py
+NOT_HERE |= {layers.Recurrent, layers.Embedding}  # takes ids: tests/test_embedding.py
 
+RECURRENT = (layers.SimpleRNN, layers.LSTM, layers.GRU)
 KINDS = [*ACTIVATIONS, "softmax"]
 LAYERS = [
     *[(layers.Dense(4, activation=kind), (3,)) for kind in KINDS],
@@ -127,6 +145,11 @@ LAYERS = [
       for c in (False, True) for s in (False, True)],
     (layers.BatchNormalization(), (3, 2, 4)),
     (layers.LayerNormalization(), (3, 2, 6)),
+    *[(cls(4, return_sequences=sequences, go_backwards=back), (3, 2)) for cls in RECURRENT
+      for sequences in (False, True) for back in (False, True)],
+    *[(cls(3, use_bias=False), (3, 4)) for cls in RECURRENT],
+    *[(layers.GRU(3, use_bias=bias, reset_after=False), (3, 4)) for bias in (False, True)],
+    (layers.LSTM(2, "elu", "tanh"), (3, 2)),
     (layers.Flatten(), (3, 2, 2)),
     (layers.Reshape((4, -1)), (3, 2, 2)),
     (layers.Dropout(0.4, seed=5), (6, 7)),

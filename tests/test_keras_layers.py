@@ -18,6 +18,16 @@ ROWS = [
     ("BatchNormalization", {"scale": False}, (6,)),
     ("BatchNormalization", {"trainable": False}, (3, 4)),
     ("Embedding", {"input_dim": 5, "output_dim": 4}, (3, 2)),
+    *[
+        (name, {"units": 4, "return_sequences": sequences, "go_backwards": back}, (3, 5))
+        for name in ("SimpleRNN", "LSTM", "GRU")
+        for sequences in (False, True)
+        for back in (False, True)
+    ],
+    *[(name, {"units": 3, "use_bias": False, "activation": "relu"}, (4, 2)) for name in ("SimpleRNN", "LSTM", "GRU")],
+    ("LSTM", {"units": 3, "activation": "sigmoid", "recurrent_activation": "tanh", "unit_forget_bias": False}, (4, 2)),
+    ("GRU", {"units": 3, "reset_after": False}, (4, 2)),
+    ("GRU", {"units": 3, "reset_after": False, "go_backwards": True, "return_sequences": True}, (4, 2)),
     ("LayerNormalization", {}, (5, 7)),
     ("LayerNormalization", {"epsilon": 0.125, "scale": False}, (9,)),
     ("LayerNormalization", {"center": False}, (2, 3, 6)),
@@ -25,6 +35,7 @@ ROWS = [
 
 
 DEFAULTS = [row for row in ROWS if row[0] == "Embedding" or not row[1]]
+DEFAULTS += [(name, {"units": 3}, ()) for name in ("SimpleRNN", "LSTM", "GRU")]
 
 
 def samples(name, shape, rng):

@@ -15,6 +15,11 @@ OPTIONAL = {"bias", "b", "z", "dw", "db", "weights", "dlogits", "dprobs", "dpred
 OPTIONAL_HERE = {(f"{layer}_backward", "dx") for layer in ("dense", "conv2d", "conv2d_max_pool2d", "depthwise_conv2d")}
 OPTIONAL_HERE |= {("dense_input_gradient", "dx")}
 OPTIONAL_HERE |= {(f"{kind}_forward", "index") for kind in ("max_pool2d", "global_max_pool", "conv2d_max_pool2d")}
+OPTIONAL |= {"dkernel", "drecurrent_kernel", "dbias"}
+OPTIONAL_HERE |= {
+    (f"{kind}_forward", name) for kind in ("simple_rnn", "lstm", "gru") for name in ("y", "h", "c", "gates")
+}
+OPTIONAL_HERE |= {(f"{kind}_backward", "dx") for kind in ("simple_rnn", "lstm", "gru")}
 OPTIONAL |= {"gamma", "beta", "dgamma", "dbeta"}
 OPTIONAL_HERE |= {("batch_norm_backward", "dx"), ("layer_norm_backward", "dx")}
 OPTIONAL_HERE |= {("batch_norm_inference", "mean"), ("layer_norm_forward", "mean"), ("layer_norm_forward", "inv_std")}
@@ -136,6 +141,13 @@ REFUSED_NUMBERS = [
         for number in (-1, 10)
     ],
     *[
+        (kernel, {name: number}, name, wanted)
+        for kernel in ROWS
+        for name in ("activation", "recurrent_activation")
+        if "go_backwards" in ROWS[kernel].options and name in ROWS[kernel].options
+        for number, wanted in [(-1, "0 to 9"), (10, "0 to 9"), ("gelu", "one whose derivative is computed from its re")]
+    ],
+    *[
         (kernel, {name: value}, name, "at least")
         for kernel in ROWS
         if "strides" in ROWS[kernel].options
@@ -173,11 +185,22 @@ def test_refused_numbers(kernel, options, name, wanted):
     case = ROWS[kernel]
     placed = Placed(case.arguments(), case.outputs)
     given = {**case.options, **options}
-    if isinstance(given.get("activation"), str):
-        given["activation"] = KERNELS.ACTIVATIONS[given["activation"]]
+    for key in ("activation", "recurrent_activation"):
+        if isinstance(given.get(key), str):
+            given[key] = KERNELS.ACTIVATIONS[given[key]]
     call = lambda: getattr(KERNELS, kernel)(**placed.arguments, **given)  # noqa: E731
     refused(call, f"^{kernel}: {name} must be .*{wanted}.*, got ")
     assert placed.unchanged()
+
+
+@pytest.mark.parametrize("kind", ["simple_rnn", "lstm", "gru"])
+def test_recurrent_kernels_need_steps_and_an_output(kind):
+    case = ROWS[f"{kind}_forward"]
+    arguments = case.arguments()
+    without = {**arguments, "y": None, "h": None}
+    refused(case.call(KERNELS, without), f"^{kind}_forward: y must be an array where h is None, got None")
+    stepless = {**arguments, "x": arguments["x"][:, :0].copy()}
+    refused(case.call(KERNELS, stepless), f"^{kind}_forward: x must be of at least one step, got none")
 
 
 def test_negative_slope_is_refused():

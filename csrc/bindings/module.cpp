@@ -31,6 +31,7 @@
   bind(optimizer)        \
   bind(pool)             \
   bind(predictor)        \
+  bind(recurrent)        \
   bind(reduce)           \
   bind(rules)            \
   bind(tape)             \

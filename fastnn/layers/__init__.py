@@ -20,17 +20,19 @@ from fastnn.layers.core import (
     Softmax,
 )
 from fastnn.layers.embedding import Embedding
+from fastnn.layers.gated import GRU, LSTM
 from fastnn.layers.normalization import BatchNormalization, LayerNormalization
 from fastnn.layers.pooling import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
+from fastnn.layers.recurrent import Recurrent, SimpleRNN
 
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
-__all__ = ["ELU", "Activation", "ActivatedLayer", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Conv2D"]
-__all__ += ["Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling2D", "GlobalAvgPool2D"]
-__all__ += ["GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer", "LayerNormalization", "LeakyReLU"]
-__all__ += ["MaxPool2D", "MaxPooling2D", "Parameter", "RandomCrop", "RandomFlip", "ReLU", "Reshape", "Softmax"]
-__all__ += ["deserialize", "serialize"]
+__all__ = ["ELU", "GRU", "LSTM", "ActivatedLayer", "Activation", "AveragePooling2D", "AvgPool2D", "BatchNormalization"]
+__all__ += ["Conv2D", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAveragePooling2D"]
+__all__ += ["GlobalAvgPool2D", "GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer", "Layer"]
+__all__ += ["LayerNormalization", "LeakyReLU", "MaxPool2D", "MaxPooling2D", "Parameter", "RandomCrop", "RandomFlip"]
+__all__ += ["ReLU", "Recurrent", "Reshape", "SimpleRNN", "Softmax", "deserialize", "serialize"]
 
 
 def serialize(layer: Layer) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def as_rows(x: np.ndarray) -> np.ndarray:
 
 def snake_case(name: str) -> str:
     """``MaxPooling2D`` -> ``max_pooling2d``, as Keras names its layers."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])(?=[a-z])", r"_\1", name).lower()
+    return re.sub(r"(?<=[a-z0-9])([A-Z])(?=[a-z]|[A-Z]{2})", r"_\1", name).lower()
 
 
 def check_shape(shape: Any, function: str, argument: str = "input_shape") -> Shape:

@@ -51,6 +51,14 @@ from .pool import (
     max_pool2d_backward,
     max_pool2d_forward,
 )
+from .recurrent import (
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+    simple_rnn_backward,
+    simple_rnn_forward,
+)
 
 __all__ = [
     "absolute_error", "activation_backward", "activation_forward", "adagrad_rule", "adam_rule",
@@ -61,9 +69,11 @@ __all__ = [
     "dense_input_gradient", "dense_update", "depthwise_conv2d_backward", "depthwise_conv2d_forward", "dropout",
     "embedding_backward", "embedding_forward", "first_nonfinite", "gather_rows", "gemm",
     "global_average_pool_backward", "global_average_pool_forward", "global_max_pool_backward",
-    "global_max_pool_forward", "huber", "lamb_rule", "lars_rule", "layer_norm_backward", "layer_norm_forward",
-    "lion_rule", "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error", "mean_squared_error",
-    "muon_rule", "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy", "softmax_backward",
-    "softmax_cross_entropy", "softmax_forward", "sparse_categorical_matches", "sparse_cross_entropy",
-    "sparse_softmax_cross_entropy", "squared_error", "top_k_matches",
+    "global_max_pool_forward", "gru_backward", "gru_forward", "huber", "lamb_rule", "lars_rule",
+    "layer_norm_backward", "layer_norm_forward", "lion_rule", "lstm_backward", "lstm_forward",
+    "max_pool2d_backward", "max_pool2d_forward", "mean_absolute_error", "mean_squared_error", "muon_rule",
+    "regularization_penalty", "rmsprop_rule", "sgd_rule", "sigmoid_cross_entropy", "simple_rnn_backward",
+    "simple_rnn_forward", "softmax_backward", "softmax_cross_entropy", "softmax_forward",
+    "sparse_categorical_matches", "sparse_cross_entropy", "sparse_softmax_cross_entropy", "squared_error",
+    "top_k_matches",
 ]  # fmt: skip
