@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "cpu/lanes.h"
+
 namespace fnn::cpu {
 namespace {
 

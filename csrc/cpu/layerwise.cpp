@@ -1,32 +1,12 @@
 #include "cpu/layerwise.h"
 
 #include <cmath>
-#include <utility>
 
 #include "cpu/gradient_survey.h"
+#include "cpu/lanes.h"
 
 namespace fnn::cpu {
 namespace {
-
-// The numbers of one step for one tensor.
-template <class Rule>
-struct LayerNumbers {
-  typename Rule::Step step;
-  Preparation prepare;
-  float decay;  // of the direction
-  Keep keep;
-  float whole;  // of p in the result: 0 if there is an `update`
-
-  LayerNumbers(const Rule& rule, const OptimizerTensor& tensor, const StepOptions& options, double lr, std::int64_t t,
-               double factor)
-      : step(rule.at(lr * tensor.lr_scale, t)),
-        prepare(tensor, options, factor),
-        decay(0.f),
-        keep{options.decay_of(tensor, lr)},
-        whole(tensor.update == nullptr ? 1.f : 0.f) {
-    if (Rule::kDecayInDirection && !options.decoupled) std::swap(decay, prepare.coupled);
-  }
-};
 
 struct SquareSums {
   DoubleSum params, directions;

@@ -5,6 +5,7 @@
 
 #include "cpu/gemm.h"
 #include "cpu/gradient_survey.h"
+#include "cpu/lanes.h"
 
 namespace fnn::cpu {
 namespace {

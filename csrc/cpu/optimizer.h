@@ -24,6 +24,9 @@ struct StepArguments : Kernel {
   const std::int64_t* t;
   float* found_inf;
   const double* square;
+  // Of a step on a GPU: whether lr and t are on the host all the same; what the gradients are divided by, or null.
+  Flag by_value = false;
+  const float* loss_scale = nullptr;
   StepArguments(const TensorList& list, const Rule& rule, const StepOptions& options, const double* lr,
                 const std::int64_t* t, float* found_inf = nullptr, const double* square = nullptr)
       : list(list), rule(rule), options(options), lr(lr), t(t), found_inf(found_inf), square(square) {}

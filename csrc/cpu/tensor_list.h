@@ -5,6 +5,10 @@
 
 #include "cpu/tensor_update.h"
 
+namespace fnn::cuda {
+struct DeviceTensors;  // cuda/device_tensors.h
+}
+
 namespace fnn::cpu {
 
 // Of integers as wide as a pointer, so that a kernel that holds them has no padding. signed8, unsigned8: with a scale
@@ -35,13 +39,14 @@ struct TensorList {
   const OptimizerTensor* tensors;
   std::int64_t tensor_count, element_count;
   Formats formats = {};
+  const cuda::DeviceTensors* device = nullptr;  // the same in a GPU's memory, where the arrays are in that
 };
 
 // Which arrays of a tensor a pass reads and which it writes; what it doesn't name has no place in the view it gets. A
 // tensor with an `update` has that written for its param.
 struct Access {
   static constexpr unsigned kParam = 1, kGrad = 2, kFirstSlot = 4;
-  static constexpr unsigned slots(int count) { return ((1u << count) - 1u) * kFirstSlot; }
+  FNN_HD static constexpr unsigned slots(int count) { return ((1u << count) - 1u) * kFirstSlot; }
 
   unsigned read, written;
   std::int64_t step;  // number of the optimizer's step: rounding at random depends on it

@@ -1,5 +1,7 @@
 #include "cpu/tensor_update.h"
 
+#include "cpu/lanes.h"
+
 namespace fnn::cpu {
 namespace {
 

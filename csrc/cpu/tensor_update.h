@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/lanes.h"
+#include "math/preparation.h"
 #include "math/update_rules.h"
 
 // The rules that treat every element by itself, for explicit instantiations.
@@ -54,36 +54,9 @@ struct StepOptions {
   bool skip_nonfinite = false;  // look for gradients that aren't finite, before anything is written
 
   // What decoupled weight decay takes of p, times p.
-  float decay_of(const OptimizerTensor& tensor, double lr) const {
+  FNN_HD float decay_of(const OptimizerTensor& tensor, double lr) const {
     return decoupled ? static_cast<float>(lr * tensor.lr_scale * (weight_decay * tensor.decay)) : 0.f;
   }
-};
-
-// What happens to the gradient of one tensor before the rule sees it.
-struct Preparation {
-  float scale, l1, l2, factor, limit, coupled;
-
-  Preparation(const OptimizerTensor& tensor, const StepOptions& options, double factor)
-      : scale(options.scale),
-        l1(tensor.l1),
-        l2(tensor.l2),
-        factor(static_cast<float>(factor)),
-        limit(options.clip_value > 0.f ? options.clip_value : INFINITY),
-        coupled(options.decoupled ? 0.f : static_cast<float>(options.weight_decay * tensor.decay)) {}
-
-  bool only_scales() const { return l1 == 0.f && l2 == 0.f && limit == INFINITY && coupled == 0.f; }
-  FNN_INLINE Vec regularized(Vec p, Vec g) const { return Vec(scale) * g + (Vec(l1) * sign(p) + Vec(l2) * p); }
-  FNN_INLINE Vec operator()(Vec p, Vec g) const {
-    const Vec clipped = max(min(Vec(factor) * regularized(p, g), Vec(limit)), Vec(-limit));
-    return clipped + Vec(coupled) * p;
-  }
-};
-
-// What decoupled weight decay leaves of p. Not as a product with 1 - decay, which float32 rounds the same way in each
-// step: by a hundredth of a decay of 4e-6, and all of one of 5e-8.
-struct Keep {
-  float decay;
-  FNN_INLINE Vec operator()(Vec p) const { return p - Vec(decay) * p; }
 };
 
 // The numbers of one step for one tensor.
@@ -94,9 +67,10 @@ struct TensorStep {
   Keep keep;
 
   // `step`: of the rule, at the tensor's own learning rate.
-  TensorStep(const typename Rule::Step& step, const OptimizerTensor& tensor, const StepOptions& options, double lr,
-             double factor = 1.0)
+  FNN_HD TensorStep(const typename Rule::Step& step, const OptimizerTensor& tensor, const StepOptions& options,
+                    double lr, double factor = 1.0)
       : step(step), prepare(tensor, options, factor), keep{options.decay_of(tensor, lr)} {}
+  TensorStep() = default;
 };
 
 // Calls use(keep, prepare): what maps p to what weight decay leaves of it, and (p, g) to the gradient that the rule
@@ -108,9 +82,9 @@ void with_preparation(const TensorStep<Rule>& numbers, const Use& use) {
   if (!prepare.only_scales())
     use(numbers.keep, prepare);
   else if (scale != 1.f)
-    use(numbers.keep, [scale](Vec, Vec g) { return Vec(scale) * g; });
+    use(numbers.keep, [scale](auto, auto g) { return decltype(g)(scale) * g; });
   else
-    use(numbers.keep, [](Vec, Vec g) { return g; });
+    use(numbers.keep, [](auto, auto g) { return g; });
 }
 
 // Updates elements [begin, begin + count) of the tensor; grad[0] is the gradient of the first.

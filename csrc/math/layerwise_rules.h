@@ -35,7 +35,7 @@ struct LambRule {
       return quotient(T(m_factor) * slots[0], sqrt(T(v_factor) * slots[1] + T(eps_root)) + T(eps)) + decay * p;
     }
   };
-  Step at(double lr, std::int64_t t) const {
+  FNN_HD Step at(double lr, std::int64_t t) const {
     const double steps = static_cast<double>(t);
     return {static_cast<float>(lr),
             static_cast<float>(1.0 - beta1),
@@ -45,7 +45,7 @@ struct LambRule {
             static_cast<float>(eps),
             static_cast<float>(eps_root)};
   }
-  double ratio(double param_norm, double direction_norm) const {
+  FNN_HD double ratio(double param_norm, double direction_norm) const {
     return param_norm > 0.0 && direction_norm > 0.0 ? param_norm / direction_norm : 1.0;
   }
 };
@@ -77,13 +77,13 @@ struct LarsRule {
       }
     }
   };
-  Step at(double lr, std::int64_t /*t*/) const {
+  FNN_HD Step at(double lr, std::int64_t /*t*/) const {
     const double sign = negated_buffer ? -1.0 : 1.0, outer = lr_in_momentum ? 1.0 : lr;
     return {static_cast<float>(momentum), static_cast<float>(sign * (lr_in_momentum ? lr : 1.0)),
             static_cast<float>(sign * outer * (nesterov ? momentum : 1.0)),
             static_cast<float>(!kMomentum || nesterov ? lr : 0.0)};
   }
-  double ratio(double param_norm, double gradient_norm) const {
+  FNN_HD double ratio(double param_norm, double gradient_norm) const {
     return param_norm > 0.0 && gradient_norm > 0.0 ? trust_coefficient * param_norm / (gradient_norm + eps) : 1.0;
   }
 };

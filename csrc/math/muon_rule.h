@@ -27,7 +27,7 @@ struct MuonRule {
       return T(buffer_factor) * slots[0] + T(gradient_factor) * g;
     }
   };
-  Step at(std::int64_t t) const {
+  FNN_HD Step at(std::int64_t t) const {
     const double steps = static_cast<double>(t), gain = 1.0 - momentum;
     const double now = bias_correction ? 1.0 - std::pow(momentum, steps) : 1.0;
     const double next = bias_correction ? 1.0 - std::pow(momentum, steps + 1.0) : 1.0;
@@ -36,7 +36,7 @@ struct MuonRule {
             static_cast<float>(nesterov ? gain / now : 0.0)};
   }
   // What the direction, of this norm, is multiplied by before the iteration.
-  double scale(double norm) const { return 1.0 / (eps_added ? norm + eps : (norm > eps ? norm : eps)); }
+  FNN_HD double scale(double norm) const { return 1.0 / (eps_added ? norm + eps : (norm > eps ? norm : eps)); }
 };
 
 }  // namespace fnn

@@ -23,7 +23,7 @@ struct SgdRule {
       return p - T(lr) * g;
     }
   };
-  Step at(double lr, std::int64_t /*t*/) const { return {static_cast<float>(lr)}; }
+  FNN_HD Step at(double lr, std::int64_t /*t*/) const { return {static_cast<float>(lr)}; }
 };
 
 // buf = momentum buf + (1 - dampening) g, without dampening in the first step;
@@ -42,7 +42,7 @@ struct MomentumRule {
       return p - (T(buffer_factor) * slots[0] + T(gradient_factor) * g);
     }
   };
-  Step at(double lr, std::int64_t t) const {
+  FNN_HD Step at(double lr, std::int64_t t) const {
     const double gain = t == 1 ? 1.0 : 1.0 - dampening;
     const double outer = lr_in_momentum ? 1.0 : lr;
     return {static_cast<float>(momentum), static_cast<float>(lr_in_momentum ? lr * gain : gain),
@@ -76,7 +76,7 @@ struct AdamRule {
       return p - quotient(step, sqrt(v + T(eps_root)) + T(eps));
     }
   };
-  Step at(double lr, std::int64_t t) const {
+  FNN_HD Step at(double lr, std::int64_t t) const {
     const double steps = static_cast<double>(t);
     const double correction1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps) : 1.0;
     const double next1 = bias_correction && corrects_m ? 1.0 - std::pow(beta1, steps + 1.0) : 1.0;
@@ -127,7 +127,7 @@ struct RmspropRule {
       }
     }
   };
-  Step at(double lr, std::int64_t t) const {
+  FNN_HD Step at(double lr, std::int64_t t) const {
     const double gain = lr_in_momentum ? lr : 1.0, sign = negated_buffer ? -1.0 : 1.0;
     const double outer = lr_in_momentum ? 1.0 : lr;
     return {static_cast<float>(alpha),
@@ -157,7 +157,7 @@ struct AdagradRule {
       return p - quotient(T(lr) * g, sqrt(sum + T(eps_inside)) + T(eps_outside));
     }
   };
-  Step at(double lr, std::int64_t t) const {
+  FNN_HD Step at(double lr, std::int64_t t) const {
     return {static_cast<float>(lr / (1.0 + static_cast<double>(t - 1) * lr_decay)),
             static_cast<float>(eps_inside_sqrt ? eps : 0.0), static_cast<float>(eps_inside_sqrt ? 0.0 : eps)};
   }
@@ -178,7 +178,7 @@ struct LionRule {
       return p - T(lr) * sign(T(beta1) * m + T(rest1) * g);
     }
   };
-  Step at(double lr, std::int64_t /*t*/) const {
+  FNN_HD Step at(double lr, std::int64_t /*t*/) const {
     return {static_cast<float>(lr), static_cast<float>(beta1), static_cast<float>(1.0 - beta1),
             static_cast<float>(beta2), static_cast<float>(1.0 - beta2)};
   }
