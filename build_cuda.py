@@ -23,10 +23,15 @@ NAME = "fastnn._cuda"
 # The files in csrc/bindings that are compiled for GPUs too, and those that are for nothing else.
 ONLY_CUDA = ["bind_device", "device_array"]
 BINDINGS = [
+    "array_lists",
     "bind_activations",
     "bind_conv",
+    "bind_optimizer",
+    "bind_rules",
     "convert",
     "numpy_array",
+    "table_formats",
+    "tensor_table",
 ]
 DEFAULT_ARCHS = "80;90"
 WHEELS = "nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl"

@@ -78,12 +78,12 @@ def _optimizer_call(kernels: Any, rule: Any, arguments: Arguments) -> Callable[[
     """All steps of an optimizer row: `grads` holds the gradients of each step, `step` is counted up."""
     by_step, lr, step = arguments["grads"], arguments["lr"], arguments["step"].copy()
     grads = by_step[0] if len(by_step) == 1 else [grad.copy() for grad in by_step[0]]
-    settings = {key: arguments[key] for key in _SETTINGS if key in arguments}
+    settings = {key: _on_host(arguments[key]) for key in _SETTINGS if key in arguments}
     table = kernels.TensorTable(arguments["params"], grads, arguments["states"], **settings)
     if "adapts" in arguments:
-        table.set_adapts(arguments["adapts"])
+        table.set_adapts(_on_host(arguments["adapts"]))
     if "rows" in arguments:
-        table.set_rows(arguments["rows"])
+        table.set_rows(_on_host(arguments["rows"]))
 
     def run() -> None:
         for index, fresh in enumerate(by_step):
@@ -95,6 +95,11 @@ def _optimizer_call(kernels: Any, rule: Any, arguments: Arguments) -> Callable[[
             kernels.update(rule, table, lr, step)
 
     return run
+
+
+def _on_host(settings: Any) -> np.ndarray:
+    """What a table is told of its tensors, which lies on the host wherever those are."""
+    return settings.get() if hasattr(settings, "get") else np.array(settings)
 
 
 def _update_call(kernels: Any, function: Any, arguments: Arguments, options: dict[str, Any]) -> Callable[[], None]:

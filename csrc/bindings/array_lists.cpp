@@ -49,6 +49,7 @@ struct Seen {
   const char* dtype;
   const void* data;
   Layout layout;
+  std::int32_t device = 0;  // its number
 };
 
 struct Kind {
@@ -116,6 +117,8 @@ bool see_numpy(py::handle object, bool written, Seen* seen) {
   return true;
 }
 
+constexpr std::int32_t kDevice = kOnHost ? dlpack::kCpu : dlpack::kCuda;  // of arrays that can be seen
+
 bool see_tensor(py::handle object, dlpack::ShowTensor show, Seen* seen) {
   dlpack::Tensor tensor;
   if (show(object.ptr(), &tensor) != 0) {
@@ -123,9 +126,10 @@ bool see_tensor(py::handle object, dlpack::ShowTensor show, Seen* seen) {
     return false;
   }
   const Kind kind = dlpack_kind(tensor.dtype);
-  if (kind.dtype == nullptr || tensor.device.device_type != dlpack::kCpu || tensor.ndim > kMaxRank) return false;
+  if (kind.dtype == nullptr || tensor.device.device_type != kDevice || tensor.ndim > kMaxRank) return false;
   seen->dtype = kind.dtype;
   seen->data = static_cast<const char*>(tensor.data) + tensor.byte_offset;
+  seen->device = tensor.device.device_id;
   std::int64_t in_c_order[kMaxRank], step = 1;
   for (int i = tensor.ndim - 1; i >= 0; step *= tensor.shape[i--]) in_c_order[i] = step;
   seen->layout.set(tensor.ndim, tensor.shape, tensor.strides != nullptr ? tensor.strides : in_c_order, 1);
@@ -157,11 +161,13 @@ std::unique_ptr<ArrayLists> ArrayLists::of(const py::list& lists, const std::str
     for (std::size_t k = 0; k < count; ++k) {
       const py::handle object = items[k][i];
       Seen* const seen = k == 0 ? &first : &other;
-      if (py::isinstance<py::array>(object)) {
+      if (kOnHost && py::isinstance<py::array>(object)) {
         if (!see_numpy(object, roles[k] != 'r', seen)) return nullptr;
       } else if (show == nullptr || !PyObject_TypeCheck(object.ptr(), type) || !see_tensor(object, show, seen)) {
         return nullptr;
       }
+      if (i == 0 && k == 0) found->device_ = seen->device;
+      if (!kOnHost && seen->device != found->device_) return nullptr;
       if (k == 0 || roles[k] == 's' ? !seen->layout.dense() : !seen->layout.equals(first.layout)) return nullptr;
       const char*& dtype = found->dtypes_[k];
       if (i == 0) dtype = seen->dtype;
@@ -174,7 +180,7 @@ std::unique_ptr<ArrayLists> ArrayLists::of(const py::list& lists, const std::str
 }
 
 int ArrayLists::difference(const ArrayLists& other) const {
-  if (length_ != other.length_ || dtypes_.size() != other.dtypes_.size()) return -2;
+  if (length_ != other.length_ || dtypes_.size() != other.dtypes_.size() || device_ != other.device_) return -2;
   int found = -1;
   for (std::size_t k = 0; k < dtypes_.size(); ++k) {
     if (std::strcmp(dtypes_[k], other.dtypes_[k]) != 0) return -2;
@@ -209,6 +215,7 @@ void bind_array_lists(py::module_& module) {
       .def("addresses", &ArrayLists::addresses, arg("list"))
       .def("counts", &ArrayLists::counts, arg("list"))
       .def_property_readonly("dtypes", &ArrayLists::dtypes)
+      .def_property_readonly("device", &ArrayLists::device)
       .def_property_readonly("key", &ArrayLists::key);
 }
 

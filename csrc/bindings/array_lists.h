@@ -1,6 +1,6 @@
-// Lists of arrays that belong together entry by entry, seen as memory without a detour through Python: arrays on the
-// CPU of NumPy or of a framework that shows its tensors by DLPack's exchange API, dense in whatever order of their
-// axes. What is out of the ordinary is left to fastnn/_arrays.py, messages too.
+// Lists of arrays that belong together entry by entry, seen as memory without a detour through Python: arrays of NumPy
+// on the CPU, or of a framework that shows its tensors by DLPack's exchange API, on the CPU or with FNN_CUDA on one
+// GPU; dense in whatever order of their axes. What is out of the ordinary is left to fastnn/_arrays.py, messages too.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -41,6 +41,7 @@ class ArrayLists {
   // The dtype of each list, "" if it has no entry.
   std::vector<std::string> dtypes() const;
   // The address of the first array of a list, by which whoever keeps something for the lists finds it.
+  int device() const { return device_; }
   std::int64_t key() const { return entries_.empty() ? 0 : entries_[0].address; }
 
  private:
@@ -50,6 +51,7 @@ class ArrayLists {
   py::object column(int list, std::int64_t Entry::* field) const;
 
   std::int64_t length_ = 0;
+  std::int32_t device_ = 0;          // the number of the GPU
   std::vector<const char*> dtypes_;  // of each list
   std::vector<Entry> entries_;       // list after list
 };

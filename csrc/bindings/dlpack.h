@@ -42,8 +42,9 @@ struct ManagedTensorVersioned {  // in capsules named "dltensor_versioned"
   Tensor dl_tensor;
 };
 inline constexpr std::uint64_t kReadOnly = 1;  // in flags
-inline constexpr std::int32_t kCpu = 1;        // a device_type
-inline constexpr std::uint8_t kFloat = 2;      // a code
+inline constexpr std::int32_t kCpu = 1;        // device types
+inline constexpr std::int32_t kCuda = 2;
+inline constexpr std::uint8_t kFloat = 2;  // a code
 
 // Shows the tensor that a Python object holds, without taking part in its ownership; -1 with a Python error set.
 using ShowTensor = int (*)(void* py_object, Tensor* out);

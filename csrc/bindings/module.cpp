@@ -10,8 +10,11 @@
 #ifdef FNN_CUDA
 #define FNN_GROUPS(bind) \
   bind(activations)      \
+  bind(array_lists)      \
   bind(conv)             \
-  bind(device)
+  bind(device)           \
+  bind(optimizer)        \
+  bind(rules)
 #else
 #define FNN_GROUPS(bind) \
   bind(activations)      \

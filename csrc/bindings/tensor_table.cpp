@@ -146,6 +146,7 @@ void TensorTable::move_grads(py::handle grads) {
   Border border("TensorTable.move_grads", Memory::host);
   const std::int64_t* grad = numbers(border, "grads", grads, static_cast<std::int64_t>(tensors_.size()));
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].grad = pointer_to<const float>(grad[i]);
+  note_grads();
   check_grads();
 }
 
@@ -178,6 +179,7 @@ void TensorTable::set_adapts(py::handle adapts) {
   Border border("TensorTable.set_adapts", Memory::host);
   const float* values = border.in<float>("adapts", adapts, {static_cast<std::int64_t>(tensors_.size())}).ptr();
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].adapts = values[i] != 0.f;
+  note_change();
 }
 
 void TensorTable::set_rows(py::handle rows) {
@@ -191,6 +193,7 @@ void TensorTable::set_rows(py::handle rows) {
     }
   }
   for (std::size_t i = 0; i < tensors_.size(); ++i) tensors_[i].rows = values[i];
+  note_change();
 }
 
 // No array that is written may overlap another one, of whatever tensor.

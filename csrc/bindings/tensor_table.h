@@ -6,9 +6,14 @@
 
 #include "bindings/convert.h"
 #include "cpu/optimizer.h"
+#ifdef FNN_CUDA
+#include "bindings/stream.h"
+#include "cuda/device_tensors.h"
+#endif
 
 namespace fnn::bindings {
 
+// On a GPU steps read a copy of the table, which is renewed in the order of the stream of the step that needs it.
 class TensorTable {
  public:
   // Of arrays, which the table keeps alive.
@@ -37,7 +42,12 @@ class TensorTable {
   bool has_rows() const { return tensors_.empty() || tensors_[0].rows > 0; }
   bool borrowed() const { return borrowed_; }
   cpu::TensorList list() const {
-    return {tensors_.data(), static_cast<std::int64_t>(tensors_.size()), elements_, formats_};
+    const auto count = static_cast<std::int64_t>(tensors_.size());
+    cpu::TensorList list{tensors_.data(), count, elements_, formats_};
+#ifdef FNN_CUDA
+    list.device = on_device_.on(current_stream(), tensors_.data(), count);
+#endif
+    return list;
   }
 
  private:
@@ -58,6 +68,14 @@ class TensorTable {
   void find_written();
   void check_grads() const;
   [[noreturn]] static void refuse_overlap(const Extent& one, const Extent& other);
+#ifdef FNN_CUDA
+  void note_change() { on_device_.note_change(); }
+  void note_grads() { on_device_.note_grads(); }
+  mutable cuda::DeviceTable on_device_;
+#else
+  void note_change() {}
+  void note_grads() {}
+#endif
 
   int slots_;
   bool borrowed_ = false;

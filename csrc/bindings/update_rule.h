@@ -4,25 +4,41 @@
 #include <string>
 #include <type_traits>
 
+#ifdef FNN_CUDA
+#include "bindings/launch.h"
+#include "bindings/tensor_table.h"
+#else
 #include "bindings/tensor_updates.h"
+#endif
 #include "cpu/layerwise.h"
 #include "cpu/muon.h"
 
 namespace fnn::bindings {
 
-// What a step reads: numbers in arrays, so that a recorded step can be replayed with others. found_inf and square may
-// be null: see StepArguments.
+// What a step reads: numbers in arrays, so that a recorded step can be replayed with others. found_inf, square and
+// loss_scale may be null, and by_value says that lr and t aren't on the GPU: see StepArguments.
 struct StepNumbers {
   const double* lr;
   const std::int64_t* t;
   float* found_inf;
   const double* square;
+  bool by_value = false;
+  const float* loss_scale = nullptr;
 };
 
 // On the threads that the table asks for.
 template <class K>
 void launch_step(const TensorTable& table, const K& kernel) {
   table.borrowed() && !recording() ? launch_borrowing(kernel) : launch(kernel);
+}
+
+template <class Kernel, class Rule>
+void launch_rule(const TensorTable& table, const Rule& rule, const cpu::StepOptions& options,
+                 const StepNumbers& numbers) {
+  Kernel kernel(table.list(), rule, options, numbers.lr, numbers.t, numbers.found_inf, numbers.square);
+  kernel.by_value = numbers.by_value;
+  kernel.loss_scale = numbers.loss_scale;
+  launch_step(table, kernel);
 }
 
 class UpdateRule {
@@ -38,14 +54,18 @@ class UpdateRule {
   // the numbers where they lie.
   virtual void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const = 0;
   // Adds the squares of the table's gradients, as clipping by norm sees them.
-  void add_squares(const TensorTable& table, double* square) const {
-    launch_step(table, cpu::AddSquares(table.list(), options(), square));
+  void add_squares(const TensorTable& table, double* square, const float* loss_scale) const {
+    cpu::AddSquares kernel(table.list(), options(), square);
+    kernel.loss_scale = loss_scale;
+    launch_step(table, kernel);
   }
+#ifndef FNN_CUDA
   // Updates of the table's tensors one by one; for rules that are elementwise.
   virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& /*table*/, const double* /*lr*/,
                                                  const std::int64_t* /*t*/) const {
     return nullptr;
   }
+#endif
 
  protected:
   const cpu::StepOptions& options() const { return options_; }
@@ -76,13 +96,14 @@ class ElementwiseRule : public UpdateRule {
   int slots() const override { return Rule::kSlots; }
   bool elementwise() const override { return options().clip_norm == 0.f && !options().skip_nonfinite; }
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
-    launch_step(table, cpu::OptimizerStep<Rule>(table.list(), rule_, options(grad_scale), numbers.lr, numbers.t,
-                                                numbers.found_inf, numbers.square));
+    launch_rule<cpu::OptimizerStep<Rule>>(table, rule_, options(grad_scale), numbers);
   }
+#ifndef FNN_CUDA
   std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                          const std::int64_t* t) const override {
     return std::make_unique<RuleUpdates<Rule>>(table, rule_, options(), lr, t);
   }
+#endif
 
  private:
   Rule rule_;
@@ -97,8 +118,7 @@ class TensorRule : public UpdateRule {
   bool needs_rows() const override { return std::is_same_v<Rule, MuonRule>; }
   bool elementwise() const override { return false; }
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
-    launch_step(table, Kernel(table.list(), rule_, options(grad_scale), numbers.lr, numbers.t, numbers.found_inf,
-                              numbers.square));
+    launch_rule<Kernel>(table, rule_, options(grad_scale), numbers);
   }
 
  private:

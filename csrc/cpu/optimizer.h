@@ -45,6 +45,7 @@ struct AddSquares : Kernel {
   TensorList list;
   StepOptions options;
   double* square;
+  const float* loss_scale = nullptr;  // as a step's
   AddSquares(const TensorList& list, const StepOptions& options, double* square)
       : list(list), options(options), square(square) {}
   Scratch scratch(int threads) const;
