@@ -25,7 +25,7 @@ class Described(NamedTuple):
     address: int
     size: int  # in elements
     dtype: str  # "float32", "bfloat16", ...
-    device: str  # "cpu" or "cuda"
+    device: str  # as `device_of` says
     layout: tuple[tuple[int, ...], tuple[int, ...]]  # shape, and strides in elements; 0 where they don't matter
     owner: Any  # keeps the memory alive
 
@@ -49,6 +49,23 @@ def is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return True
 
 
+def device_of(array: Any) -> str:
+    """Where an array is: "cpu", "cuda:0" and so on, "cuda" if it doesn't say on which GPU; other names are torch's."""
+    if type(array) is np.ndarray:
+        return "cpu"
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(array, torch.Tensor):
+        return str(array.device)
+    if hasattr(array, "__cuda_array_interface__"):
+        number = getattr(getattr(array, "device", None), "id", None)  # CuPy's
+        return "cuda" if number is None else f"cuda:{number}"
+    if hasattr(array, "__dlpack_device__"):
+        kind, number = array.__dlpack_device__()
+        device = _DLPACK_DEVICES.get(int(kind), "")
+        return f"cuda:{number}" if device == "cuda" else device
+    return "cpu"
+
+
 def describe_array(function: str, name: str, array: Any, *, written: bool) -> Described:
     """Where an array lies and what it is.
 
@@ -61,7 +78,7 @@ def describe_array(function: str, name: str, array: Any, *, written: bool) -> De
         TypeError: no array, or one whose memory can't be reached.
         ValueError: it has gaps, isn't aligned or isn't native, or is read-only although it's written.
     """
-    if isinstance(array, np.ndarray):
+    if isinstance(array, np.ndarray) and not hasattr(array, "__cuda_array_interface__"):
         return _of_numpy(function, name, array, array, written)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(array, torch.Tensor):
@@ -103,9 +120,8 @@ def _of_torch(function: str, name: str, tensor: Any) -> Described:
         _check.fail(function, name, "a tensor in memory", "a negated or conjugated view", remedy)
     if tensor.device.type not in ("cpu", "cuda"):
         _check.fail(function, name, "on the CPU or a CUDA device", f"a tensor on {tensor.device}")
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    device, strides = tensor.device.type, tensor.stride()
-    return _described(function, name, tensor.data_ptr(), dtype, device, tuple(tensor.shape), strides, tensor)
+    dtype, shape = str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+    return _described(function, name, tensor.data_ptr(), dtype, device_of(tensor), shape, tensor.stride(), tensor)
 
 
 def _of_cuda_interface(function: str, name: str, array: Any, written: bool) -> Described:
@@ -116,7 +132,7 @@ def _of_cuda_interface(function: str, name: str, array: Any, written: bool) -> D
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     strides = interface.get("strides")
     elements = _c_strides(shape) if strides is None else [stride // dtype.itemsize for stride in strides]
-    return _described(function, name, address, dtype.name, "cuda", shape, elements, array)
+    return _described(function, name, address, dtype.name, device_of(array), shape, elements, array)
 
 
 def _of_dlpack(function: str, name: str, array: Any, written: bool) -> Described:
@@ -128,7 +144,9 @@ def _of_dlpack(function: str, name: str, array: Any, written: bool) -> Described
     if written and tensor["read_only"]:
         _refuse_read_only(function, name)
     device = _DLPACK_DEVICES.get(tensor["device_type"], "")
-    if device not in ("cpu", "cuda"):
+    if device == "cuda":
+        device = device_of(array)
+    elif device != "cpu":
         _check.fail(function, name, "on the CPU or a CUDA device", f"DLPack's device type {tensor['device_type']}")
     kind = _DLPACK_KINDS.get(tensor["code"], f"kind{tensor['code']}_")
     dtype = kind if kind == "bool" else f"{kind}{tensor['bits']}"

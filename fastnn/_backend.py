@@ -27,6 +27,7 @@ _X86_FLAGS = {
 _ALIGNMENT = 64  # bytes: a cache line, and a vector of AVX-512
 
 _loaded: dict[str, ModuleType] = {}
+_loaded_cuda: dict[str, ModuleType] = {}
 _num_threads: int | None = None
 
 kernels: ModuleType  # set by __getattr__ on first use
@@ -119,6 +120,34 @@ def load_level(level: str) -> ModuleType:
         module.set_num_threads(_num_threads or _threads.decide()[0])
         _loaded[level] = module
     return _loaded[level]
+
+
+def load_cuda() -> ModuleType:
+    """Returns the kernels for GPUs.
+
+    Raises:
+        ImportError: they weren't built.
+    """
+    if "cuda" not in _loaded_cuda:
+        _loaded_cuda["cuda"] = importlib.import_module("fastnn._cuda")
+    return _loaded_cuda["cuda"]
+
+
+def cuda_kernels(function: str, argument: str, device: str = "cuda") -> ModuleType:
+    """Returns the kernels for an argument of a call that is on a GPU; fails where they weren't built or there is none.
+
+    Args:
+        function, argument: for the message.
+        device: what the argument says of itself.
+    """
+    try:
+        kernels = load_cuda()
+        if kernels.device_count() > 0:
+            return kernels
+        remedy = "Without a driver that sees a GPU the CUDA kernels can't run."
+    except ImportError:
+        remedy = "This version has no CUDA kernels: build it where there is an nvcc."
+    _check.fail(function, argument, "on the CPU", f"an array on device {device}", remedy)
 
 
 def set_num_threads(n: int) -> None:

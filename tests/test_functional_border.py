@@ -46,8 +46,8 @@ SPOILT = {
     "expanded": (lambda a: torch.zeros(3, 1).expand(3, 4), ValueError, "dense, without gaps or overlaps"),
     "sparse": (lambda a: torch.eye(3).to_sparse(), TypeError, "dense, got a tensor of layout torch.sparse_coo"),
     "meta": (on("meta"), ValueError, "on the CPU or a CUDA device, got a tensor on meta"),
-    "CUDA": (FakeCuda, ValueError, r"on the CPU, got an array on a cuda device\. This version has no CUDA kernels"),
-    "CuPy": (FakeCupy, ValueError, "on the CPU, got an array on a cuda device"),
+    "CUDA": (FakeCuda, ValueError, r"on the CPU, as params\[0\], got an array on device cuda"),
+    "CuPy": (FakeCupy, ValueError, r"on the CPU, as params\[0\], got an array on device cuda"),
     "shape": (lambda a: a.ravel(), ValueError, r"laid out as its parameter, shape .*, got shape"),
     "order": (np.asfortranarray, ValueError, r"laid out as its parameter, shape .*, got shape"),
     "another dtype": (lambda a: a.astype(np.float16), ValueError, "float32, as .*, got float16. Call adamw_ once"),
@@ -99,7 +99,10 @@ def test_arrays_of_jax_are_refused():
 
 def test_all_on_a_device_is_refused_too():
     cuda = [[FakeCuda(array_of(0))] for _ in range(2)]
-    refused(lambda: F.sgd_(*cuda, lr=0.1), r"^sgd_: params\[0\] must be on the CPU, got an array on a cuda device")
+    remedy = r"(This version has no CUDA kernels|Without a driver)"
+    refused(
+        lambda: F.sgd_(*cuda, lr=0.1), rf"^sgd_: params\[0\] must be on the CPU, got an array on device cuda. {remedy}"
+    )
 
 
 def test_dtypes_that_do_not_go_together():

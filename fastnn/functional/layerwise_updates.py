@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from fastnn._backend import kernels
 from fastnn._check import boolean, choice, describe, fail, integer
 from fastnn.functional.stepping import Arrays, Shared, bound, common_options, need_pair, need_state, option, run
 
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
 
 
 @bound
-def _lamb(name: str, weight_decay: Any, common: Any, beta1: Any, beta2: Any, eps: Any, bias_correction: Any) -> Any:
+def _lamb(
+    kernels: Any, name: str, weight_decay: Any, common: Any, beta1: Any, beta2: Any, eps: Any, bias_correction: Any
+) -> Any:
     return kernels.lamb_rule(
         beta1=option(name, "betas[0]", beta1, minimum=0.0, below=1.0),
         beta2=option(name, "betas[1]", beta2, minimum=0.0, below=1.0),
@@ -38,7 +39,7 @@ def lamb_(
     bias_correction: bool = True,
     adapts: Sequence[bool] | None = None,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """m and v as in ``adam_``; u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p; p -= lr |p| /
     |u| u, where the ratio is 1 if a norm is 0.
 
@@ -56,7 +57,15 @@ def lamb_(
 
 @bound
 def _lars(
-    name: str, weight_decay: Any, common: Any, momentum: Any, trust: Any, eps: Any, nesterov: Any, lr_in_momentum: Any
+    kernels: Any,
+    name: str,
+    weight_decay: Any,
+    common: Any,
+    momentum: Any,
+    trust: Any,
+    eps: Any,
+    nesterov: Any,
+    lr_in_momentum: Any,
 ) -> Any:
     if nesterov and momentum == 0:
         fail(name, "momentum", "above 0 with nesterov=True", repr(momentum))
@@ -84,7 +93,7 @@ def lars_(
     weight_decay: Any = 0.0,
     adapts: Sequence[bool] | None = None,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """d = g + weight_decay p; u = trust_coefficient |p| / (|d| + eps) d, where the ratio is 1 if a norm is 0;
     b = momentum b + lr u; p -= b, or p -= lr u + momentum b if ``nesterov``.
 
@@ -106,7 +115,15 @@ def lars_(
 
 @bound
 def _muon(
-    name: str, weight_decay: Any, common: Any, momentum: Any, nesterov: Any, factors: Any, eps: Any, ns_steps: Any
+    kernels: Any,
+    name: str,
+    weight_decay: Any,
+    common: Any,
+    momentum: Any,
+    nesterov: Any,
+    factors: Any,
+    eps: Any,
+    ns_steps: Any,
 ) -> Any:
     return kernels.muon_rule(
         momentum=option(name, "momentum", momentum, minimum=0.0, below=1.0),
@@ -132,7 +149,7 @@ def muon_(
     ns_steps: int = 5,
     adjust_lr_fn: str | None = None,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """b = momentum b + (1 - momentum) g; X = b, or momentum b + (1 - momentum) g if ``nesterov``, over its norm;
     ``ns_steps`` times X = a X + (b A + c A A) X with A = X X^T; p *= 1 - lr weight_decay; p -= lr r X.
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 import numpy as np
 
+from fastnn._arrays import device_of
 from fastnn._check import boolean, describe, fail, integer, number
 from fastnn.functional import tensor_lists
+from fastnn.functional.places import Place, place_of
 from fastnn.functional.tensor_lists import Settings
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ _FLAGS = ("decoupled", "maximize", "clip_norm_per_tensor", "skip_nonfinite")
 
 
 def bound(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Of a function (name, weight_decay, common, own options ...) -> rule one that makes each rule only once.
+    """Of a function (kernels, name, weight_decay, common, own options ...) -> rule one that makes each rule only once.
 
     To check and pass on a rule's options takes as long as a step over a thousand elements.
     """
@@ -79,7 +81,7 @@ def run(
     decoupled: bool = False,
     adapts: Sequence[bool] | None = None,
     matrices: str = "",
-) -> bool:
+) -> bool | None:
     """One step.
 
     Args:
@@ -93,22 +95,26 @@ def run(
         matrices: how the learning rate depends on a matrix's lengths, if the rule is one for matrices.
 
     Returns:
-        Whether the step was made; False if it was skipped.
+        Whether the step was made: False if it was skipped, None if that is known on a GPU alone.
     """
     count = step if type(step) is int and step > 0 else integer(function, "step", step, 1)
     rate = number(function, "lr", lr, 0.0)
+    place = place_of(function, lists["params"])
     if shared or adapts is not None or matrices or not isinstance(weight_decay, (float, int)):
         shared.setdefault("decoupled", decoupled)
         kind = Settings(adapts=None if adapts is None else _flags(function, adapts), matrices=matrices)
-        return _run_with(function, bind, own, lists, count, rate, weight_decay, shared, kind)
-    rule = _bind(function, bind, weight_decay, _DECOUPLED if decoupled else (), own)
-    rule.step(tensor_lists.table(function, lists, len(lists) - 2), rate, count)
+        return _run_with(function, place, bind, own, lists, count, rate, weight_decay, shared, kind)
+    rule = _bind(place.kernels, function, bind, weight_decay, _DECOUPLED if decoupled else (), own)
+    table = tensor_lists.table(function, lists, len(lists) - 2, place=place)
+    with place.current():
+        rule.step(table, rate, count)
     note_changes(lists["params"])
     return True
 
 
 def _run_with(
     function: str,
+    place: Place,
     bind: Callable[..., Any],
     own: tuple[Any, ...],
     lists: dict[str, Arrays],
@@ -117,7 +123,7 @@ def _run_with(
     weight_decay: Any,
     shared: Shared,
     kind: Settings,
-) -> bool:
+) -> bool | None:
     """`run` with options that are shared, or another weight decay for each tensor."""
     for name in shared.keys() - Shared.__annotations__.keys():
         raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
@@ -125,26 +131,32 @@ def _run_with(
     if isinstance(weight_decay, (list, tuple)):
         decay, weight_decay = _numbers(function, "weight_decay", weight_decay), 1.0
     common = tuple((name, shared[name]) for name in _OF_RULES if name in shared)  # type: ignore[literal-required]
-    rule = _bind(function, bind, weight_decay, common, own)
+    rule = _bind(place.kernels, function, bind, weight_decay, common, own)
     lists, settings = _with_storage(function, lists, shared, kind._replace(decay=decay))
     scale = number(function, "grad_scale", shared.get("grad_scale", 1.0))
-    found = _found_inf(function, shared)
-    table = tensor_lists.table(function, lists, slots, settings)
-    if found is None:
-        rule.step(table, lr, step, scale)
-    else:
-        rule.step(table, lr, step, scale, found)
+    found = _found_inf(function, place, shared)
+    table = tensor_lists.table(function, lists, slots, settings, place)
+    with place.current():
+        if found is None:
+            rule.step(table, lr, step, scale)
+        else:
+            rule.step(table, lr, step, scale, found)
+    if not place.on_cpu:
+        note_changes(lists["params"])
+        return None if found is not None or shared.get("skip_nonfinite") else True
     skipped = found is not None and found[0] != 0
     if not skipped:
         note_changes(lists["params"])
     return not skipped
 
 
-def _bind(function: str, bind: Callable[..., Any], weight_decay: Any, common: tuple[Any, ...], own: Any) -> Any:
+def _bind(
+    kernels: Any, function: str, bind: Callable[..., Any], weight_decay: Any, common: tuple[Any, ...], own: Any
+) -> Any:
     try:
-        return bind(function, weight_decay, common, *own)
+        return bind(kernels, function, weight_decay, common, *own)
     except TypeError:  # perhaps an option that can't be hashed, which isn't the number that it must be
-        return bind.__wrapped__(function, weight_decay, common, *own)  # type: ignore[attr-defined]
+        return bind.__wrapped__(kernels, function, weight_decay, common, *own)  # type: ignore[attr-defined]
 
 
 def _with_storage(
@@ -181,14 +193,16 @@ def _flags(function: str, adapts: Any) -> tuple[float, ...]:
     return tuple(float(boolean(function, f"adapts[{i}]", value)) for i, value in enumerate(adapts))
 
 
-def _found_inf(function: str, shared: Shared) -> Any:
+def _found_inf(function: str, place: Place, shared: Shared) -> Any:
     """The float32[1] in which a kernel is told, and tells, that there is something that isn't finite; None if nobody
     asks."""
     found = shared.get("found_inf")
+    if not place.on_cpu:
+        return None if found is None else place.one_float(function, "found_inf", found)
     if found is None:
         return np.zeros(1, np.float32) if shared.get("skip_nonfinite") else None
     array = found
-    if not isinstance(found, np.ndarray) and hasattr(found, "__dlpack__") and getattr(found, "__array__", None):
+    if not isinstance(found, np.ndarray) and hasattr(found, "__dlpack__") and device_of(found) == "cpu":
         array = found.detach().numpy() if hasattr(found, "detach") else np.from_dlpack(found)
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or array.size != 1 or not array.flags.writeable:
         fail(function, "found_inf", "a writable float32 array of one element on the CPU", describe(found))

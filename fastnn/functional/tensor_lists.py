@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn import _arrays, _check
-from fastnn._backend import kernels
+from fastnn.functional.places import CPU, Place, same_device
 
 _BLOCK = 256  # elements of an 8-bit state that share a scale
 _KEPT = 64  # tables
@@ -53,9 +53,20 @@ class _Seen(NamedTuple):
     counts: list[np.ndarray]
     dtypes: list[str]
 
+    @property
+    def key(self) -> int:
+        return int(self.addresses[0][0]) if len(self.addresses[0]) else 0
+
+    def difference(self, other: _Seen) -> int:
+        """As of ``ArrayLists``: the list that is another one, -1 if none is, -2 if several are or others."""
+        if self.dtypes != other.dtypes or not all(map(np.array_equal, self.counts, other.counts)):
+            return -2
+        others = [k for k, pair in enumerate(zip(self.addresses, other.addresses)) if not np.array_equal(*pair)]
+        return -2 if len(others) > 1 else others[0] if others else -1
+
 
 _PLAIN = Settings()
-_remembered: dict[int, tuple[Any, Settings, Any]] = {}
+_remembered: dict[Any, tuple[Any, Settings, Any]] = {}
 
 
 def table(
@@ -63,6 +74,7 @@ def table(
     lists: dict[str, Sequence[Any]],
     slots: int,
     settings: Settings = _PLAIN,
+    place: Place = CPU,
 ) -> Any:
     """The ``TensorTable`` of lists that belong together entry by entry. It doesn't keep the arrays alive.
 
@@ -72,6 +84,7 @@ def table(
             and the scales.
         slots: how many lists of states there are.
         settings: what else the table depends on.
+        place: where all arrays must be.
 
     Raises:
         ValueError, TypeError: lists of different lengths, arrays of another kind or that don't fit.
@@ -79,31 +92,40 @@ def table(
     torch = sys.modules.get("torch")
     scales = len(settings.scaled)
     roles = _ROLES[len(lists) - 2 - scales] + "s" * scales
-    seen = kernels.ArrayLists.of(list(lists.values()), roles, None if torch is None else torch.Tensor)
+    seen = place.kernels.ArrayLists.of(list(lists.values()), roles, None if torch is None else torch.Tensor)
     if seen is None:
-        return _build(function, lists, slots, settings, _describe(function, lists, scales))
-    known = _remembered.get(seen.key)
-    if known is not None and known[1] == settings:
+        memory = _describe(function, lists, scales, place)
+        if place.on_cpu:
+            return _build(function, lists, slots, settings, memory, place)
+        seen = memory  # to make a table anew is dear on a GPU
+    key = seen.key if place.on_cpu else (place.device, seen.key)
+    known = _remembered.get(key)
+    if known is not None and known[1] == settings and type(known[0]) is type(seen):
         difference = seen.difference(known[0])
         if difference == 1:
             try:
-                known[2].move_grads(seen.addresses(1))
+                known[2].move_grads(_addresses(seen, 1))
             except ValueError as error:
-                del _remembered[seen.key]
+                del _remembered[key]
                 raise ValueError(_in_words_of(function, lists, error)) from None
-            _remembered[seen.key] = seen, settings, known[2]
+            _remembered[key] = seen, settings, known[2]
         if difference in (-1, 1):
             return known[2]
-    numbers = range(len(lists))
-    memory = _Seen([*map(seen.addresses, numbers)], [*map(seen.counts, numbers)], seen.dtypes)
-    made = _build(function, lists, slots, settings, memory)
+    if not isinstance(seen, _Seen):
+        numbers = range(len(lists))
+        memory = _Seen([*map(seen.addresses, numbers)], [*map(seen.counts, numbers)], seen.dtypes)
+    made = _build(function, lists, slots, settings, memory, place)
     if len(_remembered) >= _KEPT:
         del _remembered[next(iter(_remembered))]
-    _remembered[seen.key] = seen, settings, made
+    _remembered[key] = seen, settings, made
     return made
 
 
-def _describe(function: str, lists: dict[str, Sequence[Any]], scales: int) -> _Seen:
+def _addresses(seen: Any, number: int) -> np.ndarray:
+    return seen.addresses[number] if isinstance(seen, _Seen) else seen.addresses(number)
+
+
+def _describe(function: str, lists: dict[str, Sequence[Any]], scales: int, place: Place) -> _Seen:
     """The arrays that the kernels' own look doesn't know or doesn't take, one by one; messages say why it doesn't."""
     params = lists["params"]
     for name, arrays in lists.items():
@@ -119,6 +141,7 @@ def _describe(function: str, lists: dict[str, Sequence[Any]], scales: int) -> _S
     }
     for number, (name, arrays) in enumerate(found.items()):
         for i, array in enumerate(arrays):
+            _check_place(function, f"{name}[{i}]", array, place)
             _check_fits(function, f"{name}[{i}]", array, found["params"][i] if number < len(lists) - scales else array)
             if array.dtype != arrays[0].dtype:
                 remedy = f"Call {function} once for each dtype."
@@ -131,16 +154,23 @@ def _describe(function: str, lists: dict[str, Sequence[Any]], scales: int) -> _S
     )
 
 
+def _check_place(function: str, name: str, array: _arrays.Described, place: Place) -> None:
+    if same_device(array.device, place.device):
+        return
+    given = f"an array on {'the CPU' if array.device == 'cpu' else 'device ' + array.device}"
+    wanted = "on the CPU, as params[0]" if place.on_cpu else f"on {place.device}, as params[0]"
+    _check.fail(function, name, wanted, given)
+
+
 def _check_fits(function: str, name: str, array: _arrays.Described, param: _arrays.Described) -> None:
-    if array.device != "cpu":
-        remedy = "This version has no CUDA kernels."
-        _check.fail(function, name, "on the CPU", f"an array on a {array.device} device", remedy)
     if array.layout != param.layout:
         wanted = f"laid out as its parameter, shape {param.layout[0]} with strides {param.layout[1]}"
         _check.fail(function, name, wanted, f"shape {array.layout[0]} with strides {array.layout[1]}")
 
 
-def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings: Settings, memory: _Seen) -> Any:
+def _build(
+    function: str, lists: dict[str, Sequence[Any]], slots: int, settings: Settings, memory: _Seen, place: Place
+) -> Any:
     counts = memory.counts[0]
     dtypes = dict(zip(lists, memory.dtypes))
     _check_dtypes(function, dtypes, slots, settings)
@@ -167,8 +197,10 @@ def _build(function: str, lists: dict[str, Sequence[Any]], slots: int, settings:
     if settings.seed is not None:
         options["seed"] = settings.seed
     states = [addresses[name] for name in names]
+    make = place.kernels.TensorTable.of_addresses
     try:
-        table = kernels.TensorTable.of_addresses(addresses["params"], addresses["grads"], states, counts, **options)
+        with place.current():
+            table = make(addresses["params"], addresses["grads"], states, counts, **options)
     except ValueError as error:
         raise ValueError(_in_words_of(function, lists, error)) from None
     if settings.matrices:

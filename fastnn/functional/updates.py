@@ -35,7 +35,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastnn._backend import kernels
 from fastnn._check import boolean, fail
 from fastnn.functional.stepping import Arrays, Shared, bound, common_options, need_pair, need_state, option, run
 
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @bound
-def _sgd(name: str, weight_decay: Any, common: Any, momentum: Any, dampening: Any, nesterov: Any) -> Any:
+def _sgd(kernels: Any, name: str, weight_decay: Any, common: Any, momentum: Any, dampening: Any, nesterov: Any) -> Any:
     options = {
         "momentum": option(name, "momentum", momentum, minimum=0.0),
         "dampening": option(name, "dampening", dampening),
@@ -69,7 +68,7 @@ def sgd_(
     nesterov: bool = False,
     weight_decay: Any = 0.0,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """b = momentum b + (1 - dampening) g (g at step 1); p -= lr b, or p -= lr (g + momentum b) if ``nesterov``.
 
     Args:
@@ -88,7 +87,15 @@ def sgd_(
 
 @bound
 def _adam(
-    name: str, weight_decay: Any, common: Any, beta1: Any, beta2: Any, eps: Any, bias_correction: Any, amsgrad: Any
+    kernels: Any,
+    name: str,
+    weight_decay: Any,
+    common: Any,
+    beta1: Any,
+    beta2: Any,
+    eps: Any,
+    bias_correction: Any,
+    amsgrad: Any,
 ) -> Any:
     return kernels.adam_rule(
         beta1=option(name, "betas[0]", beta1, minimum=0.0, below=1.0),
@@ -115,7 +122,7 @@ def adam_(
     amsgrad: bool = False,
     bias_correction: bool = True,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; p -= lr / (1 - beta1^t) * m / (sqrt(v / (1 -
     beta2^t)) + eps).
 
@@ -146,7 +153,7 @@ def adamw_(
     amsgrad: bool = False,
     bias_correction: bool = True,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """p *= 1 - lr * weight_decay, then ``adam_``; arguments as there.
 
     Reference: Loshchilov and Hutter 2019, algorithm 2.
@@ -166,7 +173,15 @@ def _adam_lists(name: str, params: Any, grads: Any, exp_avg: Any, exp_avg_sq: An
 
 @bound
 def _rmsprop(
-    name: str, weight_decay: Any, common: Any, alpha: Any, eps: Any, momentum: Any, centered: Any, inside: Any
+    kernels: Any,
+    name: str,
+    weight_decay: Any,
+    common: Any,
+    alpha: Any,
+    eps: Any,
+    momentum: Any,
+    centered: Any,
+    inside: Any,
 ) -> Any:
     return kernels.rmsprop_rule(
         alpha=option(name, "alpha", alpha, minimum=0.0, below=1.0),
@@ -193,7 +208,7 @@ def rmsprop_(
     eps_inside_sqrt: bool = False,
     weight_decay: Any = 0.0,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """v = alpha v + (1 - alpha) g^2; u = g / (sqrt(v) + eps); p -= lr u, or with momentum b = momentum b + u, p -= lr
     b.
 
@@ -217,7 +232,7 @@ def rmsprop_(
 
 
 @bound
-def _adagrad(name: str, weight_decay: Any, common: Any, lr_decay: Any, eps: Any, inside: Any) -> Any:
+def _adagrad(kernels: Any, name: str, weight_decay: Any, common: Any, lr_decay: Any, eps: Any, inside: Any) -> Any:
     return kernels.adagrad_rule(
         lr_decay=option(name, "lr_decay", lr_decay, minimum=0.0),
         eps=option(name, "eps", eps, minimum=0.0),
@@ -238,7 +253,7 @@ def adagrad_(
     eps_inside_sqrt: bool = False,
     weight_decay: Any = 0.0,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """s += g^2; p -= lr / (1 + (t - 1) lr_decay) * g / (sqrt(s) + eps).
 
     Args:
@@ -252,7 +267,7 @@ def adagrad_(
 
 
 @bound
-def _lion(name: str, weight_decay: Any, common: Any, beta1: Any, beta2: Any) -> Any:
+def _lion(kernels: Any, name: str, weight_decay: Any, common: Any, beta1: Any, beta2: Any) -> Any:
     return kernels.lion_rule(
         beta1=option(name, "betas[0]", beta1, minimum=0.0, below=1.0),
         beta2=option(name, "betas[1]", beta2, minimum=0.0, below=1.0),
@@ -269,7 +284,7 @@ def lion_(
     betas: tuple[float, float] = (0.9, 0.99),
     weight_decay: Any = 0.0,
     **shared: Unpack[Shared],
-) -> bool:
+) -> bool | None:
     """p *= 1 - lr * weight_decay; p -= lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g.
 
     Args:
