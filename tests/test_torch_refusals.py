@@ -41,8 +41,8 @@ REFUSED = {
     ),
     "another device": (
         lambda: with_gradient(torch.ones(2, device="meta"), torch.ones(2, device="meta")),
-        r"params\[1\] must be on the CPU, got a Parameter of torch.float32 of shape \(2,\) with strides \(1,\) on meta"
-        ". This version has no CUDA kernels: use torch.optim for it.",
+        r"params\[1\] must be on the CPU or a CUDA device, got a Parameter of torch.float32 of shape \(2,\) with "
+        r"strides \(1,\) on meta. Use torch.optim for it.",
     ),
     "elements that share memory": (
         lambda: with_gradient(torch.ones(1).expand(3), torch.ones(3)),

@@ -10,7 +10,7 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 
 from fastnn import _check
-from fastnn.torch import native, storage
+from fastnn.torch import devices, native, storage
 from fastnn.torch.options import MANNERS, check_manners, check_options
 from fastnn.torch.plan import Plan
 from fastnn.torch.tensors import gather_counters
@@ -32,7 +32,8 @@ class Optimizer(torch.optim.Optimizer):
     table_options: ClassVar[Sequence[str]] = ()  # those that say what is true of a tensor
 
     _step_supports_amp_scaling = True  # GradScaler leaves the scaling to us, as to torch's fused optimizers
-    last_step_skipped = False  # since GradScaler, or skip_nonfinite, had found an infinity or NaN
+    # Since GradScaler, or skip_nonfinite, had found an infinity or NaN; None if only a GPU knows (capturable, fused).
+    last_step_skipped: bool | None = False
 
     _plan: Plan | None = None
 
@@ -50,6 +51,9 @@ class Optimizer(torch.optim.Optimizer):
         check_manners(name, defaults)
         check_options(name, {**defaults, **common})
         super().__init__(params, {**defaults, **COMMON, **common})
+        if defaults.get("capturable") and not self._capturable():
+            remedy = "Steps on the CPU can't be captured in a CUDA graph."
+            _check.fail(name, "capturable", "False", "True", remedy)
 
     # ---- what a class defines
 
@@ -159,21 +163,29 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.last_step_skipped = self._found_inf() or self._update()
+        self.last_step_skipped = self._update()
         return loss
 
     _observed_step = torch.optim.Optimizer.profile_hook_step(_step)
     # In a function under torch.compile the step is no part of the graph.
     _untraced_step = _disable_dynamo(lambda self, closure: self.step(closure))
 
-    def _update(self) -> bool:
-        """Does the step; returns whether it was skipped as a gradient isn't finite."""
+    def _update(self) -> bool | None:
+        """Does the step; returns whether it was skipped as a gradient isn't finite, None if only a GPU knows."""
+        found_inf = self.__dict__.get("found_inf")  # GradScaler's
+        if found_inf is not None and not self._capturable() and float(found_inf) != 0:
+            return True
         plan, self._plan = self._plan, None  # an error on the way leaves none
         if plan is None or not plan.holds(self):
             with torch.no_grad():
                 plan = Plan(self)
         scale = self.__dict__.get("grad_scale")  # GradScaler's: the gradients are as many times too large
-        skipped = plan.run(1.0 if scale is None else 1.0 / float(scale))
+        skipped: bool | None = None
+        if plan.stays:
+            with torch.no_grad():
+                plan.enqueue(found_inf, scale)
+        else:
+            skipped = plan.run(1.0 if scale is None else 1.0 / float(scale))
         if scale is not None:
             self._unscale(scale)
         if plan.watch is not None:
@@ -187,9 +199,9 @@ class Optimizer(torch.optim.Optimizer):
         with torch.no_grad():
             torch._foreach_div_(grads, scale)
 
-    def _found_inf(self) -> bool:
-        found_inf = self.__dict__.get("found_inf")  # GradScaler's
-        return found_inf is not None and float(found_inf) != 0
+    def _capturable(self) -> bool:
+        """Whether the counters of all parameters stay on a GPU."""
+        return all(devices.stays(group, param) for group in self.param_groups for param in group["params"])
 
     def option_reader(self) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
         """Of a group, the options that a step depends on."""

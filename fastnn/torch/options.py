@@ -97,9 +97,6 @@ def check_manners(function: str, arguments: dict[str, Any]) -> None:
     if arguments.get("differentiable"):
         remedy = "Steps here are no part of autograd's graph: use torch.optim for it."
         _check.fail(function, "differentiable", "False", "True", remedy)
-    if arguments.get("capturable"):
-        remedy = "Steps on the CPU can't be captured in a CUDA graph."
-        _check.fail(function, "capturable", "False", "True", remedy)
 
 
 def plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from fastnn import _backend, _check
+from fastnn import _check
+from fastnn.torch import devices
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 NAMES = "float32, bfloat16 or float16"
@@ -73,7 +74,7 @@ def encode(name: str, values: torch.Tensor, state: dict[str, Any]) -> torch.Tens
     """Puts a state into 8 bits: codes that lie in memory as `values` do, under its key, and their scales."""
     flat = _flat(values.float()).contiguous()
     state[name] = torch.zeros_like(values, dtype=torch.uint8, requires_grad=False)
-    state[scale_key(name)] = torch.zeros(-(-flat.numel() // _BLOCK))
+    state[scale_key(name)] = torch.zeros(-(-flat.numel() // _BLOCK), device=values.device)
     _momentum_step(name, torch.zeros_like(flat), flat, state[name], state[scale_key(name)], lr=0.0)
     return state[name]
 
@@ -87,7 +88,7 @@ def decode(name: str, codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor
 
 def fits(codes: torch.Tensor, scales: Any) -> bool:
     """Whether these are the scales of a state of 8 bits."""
-    known = isinstance(scales, torch.Tensor) and scales.dtype == torch.float32 and scales.device.type == "cpu"
+    known = isinstance(scales, torch.Tensor) and scales.dtype == torch.float32 and scales.device == codes.device
     return known and scales.is_contiguous() and scales.shape == (-(-codes.numel() // _BLOCK),)
 
 
@@ -97,10 +98,11 @@ def _momentum_step(
     """codes, scales += grad; param -= lr times that."""
     places = [np.array([tensor.data_ptr()], np.int64) for tensor in (param, grad, codes, scales)]
     dtypes = {"params": "float32", "grads": "float32", "states": [format_of(name, torch.uint8)]}
-    table = _backend.kernels.TensorTable.of_addresses(
-        places[0], places[1], [places[2]], np.array([param.numel()], np.int64), dtypes=dtypes, scales=[places[3]]
-    )
-    _backend.kernels.sgd_rule(momentum=1.0).step(table, lr, 2)
+    kernels, counts = devices.kernels_of("fastnn.torch", param.device), np.array([param.numel()], np.int64)
+    with devices.current(param.device, kernels):
+        make = kernels.TensorTable.of_addresses
+        table = make(places[0], places[1], [places[2]], counts, dtypes=dtypes, scales=[places[3]])
+        kernels.sgd_rule(momentum=1.0).step(table, lr, 2)
 
 
 def _flat(tensor: torch.Tensor) -> torch.Tensor:

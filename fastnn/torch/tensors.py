@@ -11,16 +11,18 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fastnn import _arrays, _check
-from fastnn.torch import storage
+from fastnn.torch import devices, storage
 
 if TYPE_CHECKING:
     from fastnn.torch.base import Optimizer
 
 _PLAIN = (torch.nn.Parameter, torch.Tensor)
+_CPU = torch.device("cpu")
 
 
 class Share(NamedTuple):
-    """What one kernel call updates: parameters of one group, in the same step, by the same method, stored alike."""
+    """What one kernel call updates: parameters of one group and device, in the same step, by the same method, stored
+    alike."""
 
     group: dict[str, Any]
     columns: np.ndarray  # int64[n], which of the addresses
@@ -28,6 +30,7 @@ class Share(NamedTuple):
     repeated: bool  # whether these parameters have been updated in an earlier share of the same step
     method: str
     formats: storage.Formats
+    device: torch.device
 
 
 class PreparedTensors:
@@ -65,9 +68,9 @@ class PreparedTensors:
 
     def _shares(self) -> Iterator[Share]:
         for key, columns in sorted(self._columns.items(), key=lambda item: item[0][:2]):
-            number, occurrence, step, method, formats = key
+            number, occurrence, step, method, formats, device = key
             group = self._optimizer.param_groups[number]
-            yield Share(group, np.array(columns, np.int64), int(step), occurrence > 0, method, formats)
+            yield Share(group, np.array(columns, np.int64), int(step), occurrence > 0, method, formats, device)
 
     def _add(self, number: int, param: torch.Tensor, column: int) -> None:
         group, place = self._optimizer.param_groups[number], f"params[{column}]"
@@ -97,7 +100,8 @@ class PreparedTensors:
             self._rows[name][column] = value.data_ptr()
         self._places[:, column] = address, grad.data_ptr()
         self.counts[column] = param.numel()
-        key = (number, occurrence, step, method, storage.Formats(param.dtype, grad.dtype, formats, master))
+        stored = storage.Formats(param.dtype, grad.dtype, formats, master)
+        key = (number, occurrence, step, method, stored, param.device)
         self._columns[key].append(column)
 
     def check(self, place: str, tensor: torch.Tensor, param: torch.Tensor, codes: torch.dtype | None = None) -> None:
@@ -112,8 +116,10 @@ class PreparedTensors:
             self._fail(place, "dense", tensor, "Use torch.optim.SparseAdam, or sparse=False in the embedding.")
         if type(tensor) not in _PLAIN and is_traceable_wrapper_subclass(tensor):
             self._fail(place, "a plain tensor", tensor)
-        if tensor.device.type != "cpu":
-            self._fail(place, "on the CPU", tensor, "This version has no CUDA kernels: use torch.optim for it.")
+        if tensor.device.type not in ("cpu", "cuda"):
+            self._fail(place, "on the CPU or a CUDA device", tensor, "Use torch.optim for it.")
+        if tensor.device != param.device:
+            self._fail(place, f"on {param.device}, as its parameter", tensor)
         if tensor.dtype not in storage.FLOATS and not (codes and tensor.dtype == codes):
             self._fail(place, storage.NAMES, tensor)
         if tensor.shape != param.shape:
@@ -139,10 +145,17 @@ class PreparedTensors:
         return self.copies[-1]
 
     def _make_counters(self, updated: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
-        """A step counter for each parameter that needs one: a float32 on the CPU, as in torch's classes."""
-        optimizer = self._optimizer
-        counted = [p for group, p in updated if optimizer.counts(group, optimizer.method_of(p, group))]
-        gather_counters([s for s in map(optimizer.state.__getitem__, counted) if not _is_counter(s.get("step"))])
+        """A step counter for each parameter that needs one: a float32, as in torch's classes on the CPU, or where the
+        parameter is (see `devices.stays`)."""
+        optimizer, lacking = self._optimizer, defaultdict(list)
+        for group, param in updated:
+            if not optimizer.counts(group, optimizer.method_of(param, group)):
+                continue
+            device = param.device if devices.stays(group, param) else _CPU
+            if not _is_counter(optimizer.state[param].get("step"), device):
+                lacking[device].append(optimizer.state[param])
+        for device, states in lacking.items():
+            gather_counters(states, device)
 
 
 class StateKeeper:
@@ -167,7 +180,7 @@ class StateKeeper:
         dtype = storage.wanted_dtype(self._group, self._param, value)
         key = storage.scale_key(name)
         if value.dtype == torch.uint8 and not storage.fits(value, self._state.get(key)):
-            wanted = "float32 on the CPU, one for each 256 elements"
+            wanted = f"float32 on {value.device}, one for each 256 elements"
             self._tensors.fail_plainly(f"state[{self._place}][{key!r}]", wanted, self._state.get(key))
         if value.dtype != dtype or not _same_order(value, self._param):  # as after model.to(memory_format=...)
             if value.dtype == torch.uint8:
@@ -201,15 +214,15 @@ class StateKeeper:
         return value
 
 
-def gather_counters(states: list[dict[str, Any]]) -> None:
+def gather_counters(states: list[dict[str, Any]], device: torch.device = _CPU) -> None:
     """Puts step counters side by side in memory, with their values: a thousand apart are as many cache lines."""
-    values = torch.tensor([float(state.get("step", 0.0)) for state in states], dtype=torch.float32)
+    values = torch.tensor([float(state.get("step", 0.0)) for state in states], dtype=torch.float32).to(device)
     for state, counter in zip(states, values.unbind()):
         state["step"] = counter
 
 
-def _is_counter(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.device.type == "cpu"
+def _is_counter(value: Any, device: torch.device) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float32 and value.device == device
 
 
 def _strides(tensor: torch.Tensor) -> Any:
