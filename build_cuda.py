@@ -28,11 +28,13 @@ BINDINGS = [
     "bind_conv",
     "bind_optimizer",
     "bind_rules",
+    "bind_xla",
     "convert",
     "numpy_array",
     "table_formats",
     "tensor_table",
 ]
+XLA = [f"csrc/xla/{name}.cpp" for name in ("call", "optimizer", "tensors")]  # handlers, for GPUs too
 DEFAULT_ARCHS = "80;90"
 WHEELS = "nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl"
 HOW_TO_GET = f"install NVIDIA's CUDA toolkit, or pip install {WHEELS}, and see docs/cuda.md"
@@ -113,7 +115,7 @@ def extensions(module):
         return []
     arch_flags(find_nvcc())
     names = [("FNN_MODULE_NAME", "_cuda"), ("FNN_ISA_NAME", '"cuda"'), ("FNN_CUDA", "1")]
-    sources = sorted(glob("csrc/cuda/*.cu") + glob("csrc/cuda/*.cpp"))
+    sources = sorted(glob("csrc/cuda/*.cu") + glob("csrc/cuda/*.cpp")) + XLA
     return [Extension(NAME, [module, *sources], define_macros=names)]
 
 

@@ -22,6 +22,7 @@ STRUCTS = {
         "XLA_FFI_ThreadPool_NumThreads_Args",
         "struct_size extension_start context=ctx threads=num_threads",
     ),
+    "StreamArguments": ("XLA_FFI_Stream_Get_Args", "struct_size extension_start context=ctx stream"),
     "DestroyArguments": ("XLA_FFI_Error_Destroy_Args", "struct_size extension_start error"),
     "Buffer": ("XLA_FFI_Buffer", "struct_size extension_start dtype data rank dims"),
     "Text": ("XLA_FFI_ByteSpan", "begin=ptr size=len"),
@@ -40,6 +41,7 @@ STRUCTS = {
         "XLA_FFI_Api",
         "struct_size extension_start version=api_version internal=internal_api create_error=XLA_FFI_Error_Create "
         "error_message=XLA_FFI_Error_GetMessage destroy_error=XLA_FFI_Error_Destroy "
+        "register_handler=XLA_FFI_Handler_Register get_stream=XLA_FFI_Stream_Get "
         "schedule=XLA_FFI_ThreadPool_Schedule thread_count=XLA_FFI_ThreadPool_NumThreads",
     ),
 }

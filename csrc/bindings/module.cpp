@@ -14,7 +14,8 @@
   bind(conv)             \
   bind(device)           \
   bind(optimizer)        \
-  bind(rules)
+  bind(rules)            \
+  bind(xla)
 #else
 #define FNN_GROUPS(bind) \
   bind(activations)      \

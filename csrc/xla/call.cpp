@@ -44,6 +44,10 @@ std::int64_t Call::find(const char* name, AttributeType type) const {
 }
 
 double Call::number(const char* name) const {
+#ifdef FNN_CUDA
+  const cuda::TracedNumber number = traced(name);
+  return number.at == nullptr ? number.value : cuda::read_number(stream(), number);
+#else
   const auto& attribute =
       *static_cast<const ScalarAttribute*>(frame_.attributes.items[find(name, AttributeType::scalar)]);
   if (attribute.dtype == DataType::f64) return *static_cast<const double*>(attribute.value);
@@ -51,7 +55,34 @@ double Call::number(const char* name) const {
   if (traced.dtype == DataType::f64) return *static_cast<const double*>(traced.data);
   FNN_CHECK(traced.dtype == DataType::f32, "a traced number is a float");
   return static_cast<double>(*static_cast<const float*>(traced.data));
+#endif
 }
+
+#ifdef FNN_CUDA
+
+cuda::TracedNumber Call::traced(const char* name) const {
+  const auto& attribute =
+      *static_cast<const ScalarAttribute*>(frame_.attributes.items[find(name, AttributeType::scalar)]);
+  if (attribute.dtype == DataType::f64)
+    return {nullptr, *static_cast<const double*>(attribute.value), cuda::NumberType::float64};
+  const Buffer& found = scalar(integer(name));
+  FNN_CHECK(found.dtype == DataType::f32 || found.dtype == DataType::f64, "a traced number is a float");
+  return {found.data, 0.0, found.dtype == DataType::f64 ? cuda::NumberType::float64 : cuda::NumberType::float32};
+}
+
+cuda::TracedNumber Call::traced_counter(std::int64_t argument) const {
+  const Buffer& count = scalar(argument);
+  FNN_CHECK(count.dtype == DataType::s32 || count.dtype == DataType::s64, "a counter is an int32 or int64");
+  return {count.data, 0.0, count.dtype == DataType::s64 ? cuda::NumberType::int64 : cuda::NumberType::int32};
+}
+
+cudaStream_t Call::stream() const {
+  StreamArguments arguments{sizeof(StreamArguments), nullptr, frame_.context, nullptr};
+  FNN_CHECK(succeeded(frame_.api->get_stream(&arguments)), "XLA hands over a stream");
+  return static_cast<cudaStream_t>(arguments.stream);
+}
+
+#endif
 
 std::int64_t Call::integer(const char* name) const {
   const auto& attribute =

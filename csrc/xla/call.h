@@ -5,6 +5,9 @@
 
 #include "base/error.h"
 #include "xla/ffi.h"
+#ifdef FNN_CUDA
+#include "cuda/traced_numbers.h"
+#endif
 
 namespace fnn::xla {
 
@@ -32,6 +35,14 @@ class Call {
   // An attribute that is an array of float32, or int64, with `count` elements.
   const float* floats(const char* name, std::int64_t count) const;
   const std::int64_t* integers(const char* name, std::int64_t count) const;
+
+#ifdef FNN_CUDA
+  // The same numbers where they may lie on the GPU.
+  cuda::TracedNumber traced(const char* name) const;
+  cuda::TracedNumber traced_counter(std::int64_t argument) const;
+  // What the call's work is to be enqueued in.
+  cudaStream_t stream() const;
+#endif
 
   // XLA's own threads, 1 if it shows none; and whether it will start task(data) on one of them, some time.
   std::int64_t pool_size() const;

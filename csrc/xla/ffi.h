@@ -1,6 +1,6 @@
-// The part of XLA's C interface for foreign functions that a handler on the CPU needs, declared anew: neither XLA nor
-// JAX is needed to build. Layout and numbers are those of jaxlib's include/xla/ffi/api/c_api.h, versions 0.1 to 0.3,
-// which share them; tests/test_jax_ffi.py compiles both side by side and compares every field.
+// The part of XLA's C interface for foreign functions that a handler needs, declared anew: neither XLA nor JAX has to
+// be there to build. Layout and numbers are those of jaxlib's include/xla/ffi/api/c_api.h, versions 0.1 to 0.3, which
+// share them; tests/test_jax_ffi.py compiles both side by side and compares every field.
 //
 // Every struct begins with its size as the other side knows it: a newer XLA appends fields and raises the minor
 // version.
@@ -66,6 +66,13 @@ struct DestroyArguments {
   Error* error;
 };
 
+struct StreamArguments {
+  std::size_t struct_size;
+  Extension* extension_start;
+  ExecutionContext* context;
+  void* stream;  // a cudaStream_t
+};
+
 // The functions that XLA offers; there are more after the last.
 struct Api {
   std::size_t struct_size;
@@ -75,7 +82,9 @@ struct Api {
   Error* (*create_error)(ErrorArguments*);
   const void* error_message;
   void (*destroy_error)(DestroyArguments*);
-  const void* others[8];  // about streams, types, state and memory
+  const void* register_handler;
+  Error* (*get_stream)(StreamArguments*);
+  const void* others[6];  // about types, state and memory
   Error* (*schedule)(ScheduleArguments*);
   Error* (*thread_count)(ThreadCountArguments*);
 };

@@ -74,7 +74,13 @@ class Reader {
   Array in_place(std::int64_t position, const Array& argument) const {
     const Array result = sized(call_.result(position), argument.count);
     FNN_CHECK(result.dtype == argument.dtype, "a result is of its argument's type");
-    if (result.data != argument.data && result.count > 0) std::memcpy(result.data, argument.data, result.bytes());
+    if (result.data != argument.data && result.count > 0) {
+#ifdef FNN_CUDA
+      cuda::copy_bytes(call_.stream(), result.data, argument.data, result.bytes());
+#else
+      std::memcpy(result.data, argument.data, result.bytes());
+#endif
+    }
     return result;
   }
 

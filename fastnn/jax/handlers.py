@@ -55,19 +55,30 @@ class Call:
 
 
 def register() -> None:
-    """Makes the kernels known to XLA, once in a process."""
+    """Makes the kernels known to XLA, once in a process: the CPU's, and a GPU's where there is one."""
     global _registered
     if _registered:
         return
-    for name, capsule in _backend.kernels.xla_handlers().items():
+    _register(_backend.kernels, "cpu")
+    try:
+        cuda = _backend.load_cuda()
+    except ImportError:
+        pass  # not built
+    else:
+        if cuda.device_count() > 0:
+            _register(cuda, "CUDA")
+    _registered = True
+
+
+def _register(kernels: Any, platform: str) -> None:
+    for name, capsule in kernels.xla_handlers().items():
         try:
-            jax.ffi.register_ffi_target(_PREFIX + name, capsule, platform="cpu")
+            jax.ffi.register_ffi_target(_PREFIX + name, capsule, platform=platform)
         except Exception as error:  # XLA compares the versions of its interface
             wanted = "a version whose foreign function interface is one of 0.1 to 0.3, or compatible with them"
             _check.fail(
                 "fastnn.jax", "jaxlib", wanted, f"jax {jax.__version__}, which says: {error}", error=ImportError
             )
-    _registered = True
 
 
 def run(

@@ -8,6 +8,7 @@ The outputs lie in build/emulator/. Only what has changed is compiled again. Env
 FASTNN_CUDA_INCLUDE (the folder that has cuda_runtime.h; else that of nvcc or of the wheels from PyPI).
 """
 
+import importlib
 import os
 import re
 import shlex
@@ -133,13 +134,17 @@ def compile_source(source, variant, extra=(), folder=None):
     return obj
 
 
+def build_cuda():
+    """The module of that name, which says what fastnn._cuda is made of."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module("build_cuda")
+
+
 def compile_bindings():
     """The object file of the bindings, all in one as setup.py compiles them; the same for all variants."""
-    sys.path.insert(0, str(ROOT))
-    import build_cuda
-
     folder = ROOT / "csrc" / "bindings"
-    names = [*build_cuda.BINDINGS, *build_cuda.ONLY_CUDA]
+    names = [*build_cuda().BINDINGS, *build_cuda().ONLY_CUDA]
     extra = [word for name in sorted(names) for word in ("-include", folder / f"{name}.cpp")]
     extra += [f"-DFNN_MODULE_NAME={MODULE}", '-DFNN_ISA_NAME="emulator"', "-DFNN_CUDA"]
     extra += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
@@ -171,6 +176,7 @@ def extension(variant):
     variant = VARIANTS[variant]
     output = OUTPUT / variant.name / f"{MODULE}.so"
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu")) + sorted((ROOT / "csrc" / "cuda").glob("*.cpp"))
+    kernels += [ROOT / source for source in build_cuda().XLA]
     kernel_jobs = [partial(compile_source, source, variant, ["-DFNN_CUDA"]) for source in kernels]
     objects = in_parallel([compile_bindings, *kernel_jobs, *emulator_jobs(variant)])
     exports = OUTPUT / "exports.map"
