@@ -146,6 +146,15 @@ def test_stored_states(dtype, monkeypatch):
         torch.testing.assert_close(one, other, rtol=0, atol=3e-3)
 
 
+def test_counters_stay_for_all_or_for_none():
+    params = parameters()
+    optimizer = ft.AdamW([{"params": params[:4], "capturable": True}, {"params": params[4:]}], lr=0.1)
+    with pytest.raises(
+        ValueError, match="AdamW: capturable or fused must be the same for all parameters, .*got True f"
+    ):
+        step(optimizer, params, GRADS[0])
+
+
 def test_capturable_needs_a_gpu(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(ValueError, match="AdamW: capturable must be False, got True. Steps on the CPU can't be captur"):

@@ -11,7 +11,7 @@ CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "fastnn"
 
 # A folder may include itself and the folders of lower floors.
-CPP_FLOORS = {"base": 0, "math": 1, "cpu": 2, "comm": 2, "cuda": 3, "tape": 3, "xla": 3, "bindings": 4}
+CPP_FLOORS = {"base": 0, "math": 1, "cpu": 2, "comm": 2, "cuda": 3, "tape": 3, "xla": 4, "bindings": 5}
 # A module or subpackage may import itself and those of lower floors; `fastnn` alone is only the version.
 PYTHON_FLOORS = [
     {"_check"},

@@ -89,7 +89,12 @@ def test_extras_are_declared():
 
 def test_settings_are_documented():
     """Every environment variable that the code reads stands in the README or the docs, and no other."""
-    sources = [ROOT / "setup.py", ROOT / "build_cuda.py", *(ROOT / "fastnn").rglob("*.py"), *(ROOT / "csrc").rglob("*.*")]
+    sources = [
+        ROOT / "setup.py",
+        ROOT / "build_cuda.py",
+        *(ROOT / "fastnn").rglob("*.py"),
+        *(ROOT / "csrc").rglob("*.*"),
+    ]
     read = {name for path in sources for name in re.findall(r"\bFASTNN_[A-Z_]+", path.read_text())}
     told = {name for text in PAGES.values() for name in re.findall(r"\bFASTNN_[A-Z_]+", text)}
     assert read == told

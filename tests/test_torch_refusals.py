@@ -77,7 +77,10 @@ def test_parameters_and_gradients(case):
             lambda s: s.update(exp_avg=torch.ones(4)),
             r"must be of the parameter's shape \(3,\), got .*\(4,\)",
         ),
-        (lambda s: s.update(exp_avg=torch.ones(3, device="meta")), "must be on the CPU, got .* on meta"),
+        (
+            lambda s: s.update(exp_avg=torch.ones(3, device="meta")),
+            "must be on the CPU or a CUDA device, got .* on meta",
+        ),
         (
             lambda s: s.update(exp_avg=torch.ones(3, dtype=torch.float64)),
             "must be float32, .*got .*torch.float64",

@@ -1,8 +1,10 @@
 """Optimizer steps over lists of arrays, changed in place: one kernel call for all of them.
 
 Formulas, names and defaults are torch's; ``fastnn.optimizers`` has Keras'. The lists belong together entry by entry.
-Arrays are on the CPU, of NumPy, torch or anything else with DLPack or the buffer protocol, and dense in any order of
-their axes that a parameter, its gradient and its states share (channels_last, say). ``step`` counts from 1.
+Arrays are of NumPy, CuPy, torch or anything else with DLPack, ``__cuda_array_interface__`` or the buffer protocol, all
+on the CPU or all on one GPU, and dense in any order of their axes that a parameter, its gradient and its states share
+(channels_last, say). ``step`` counts from 1. On a GPU a step is enqueued in the current stream of the parameters'
+framework.
 
 Parameters are float32, bfloat16 (torch's or ml_dtypes') or float16, gradients of the same dtype or float32, states of
 any of these or, with ``scales``, of 8 bits; each list has one dtype. Arithmetic is in float32 throughout.
@@ -26,7 +28,8 @@ Options of every step, by name:
     scales: {name of a state: list of float32 arrays} for states of 8 bits (uint8): what the codes of each block of 256
         elements are times, ceil(n / 256) of them. Such states and their scales begin as zeros.
 
-Every step returns True, or False if it was skipped.
+Every step returns True, or False if it was skipped; on a GPU None where it may have been (found_inf tells, once it's
+read).
 
 Reference for 8 bits: Dettmers et al. 2022, 8-bit Optimizers via Block-wise Quantization.
 """

@@ -21,9 +21,11 @@ per parameter group:
     stochastic_rounding: of parameters of 16 bits: up or down by chance, so that small steps count on average.
     seed: of that chance; the same seed gives the same numbers, whatever the number of threads.
 
-Parameters are float32, bfloat16 or float16 on the CPU, a step calculating in float32 and rounding once. They are dense
-(contiguous, channels_last or any other order of the axes). What isn't possible raises an error that names it. Steps run
-on the threads of torch's own pool, as many as ``torch.get_num_threads()``.
+Parameters are float32, bfloat16 or float16, on the CPU or on NVIDIA GPUs, a step calculating in float32 and rounding
+once. They are dense (contiguous, channels_last or any other order of the axes). What isn't possible raises an error
+that names it. Steps on the CPU run on the threads of torch's own pool, as many as ``torch.get_num_threads()``; those on
+a GPU go to torch's current stream there. ``capturable`` and ``fused`` keep step counters on the GPU, and then nothing
+waits for it: `last_step_skipped` is None, since only the GPU knows.
 """
 
 from fastnn import _check

@@ -43,6 +43,9 @@ class Plan:
         self._copies = prepared.copies  # alive until the step is done
         # Whether all that a step needs to know stays on a GPU: `enqueue` takes the place of `run`.
         self.stays = bool(self.parts) and all(part.numbers is not None for part in self.parts)
+        if not self.stays and any(part.numbers is not None for part in self.parts):
+            wanted = "the same for all parameters, and those on GPUs alone, where counters stay there"
+            _check.fail(type(optimizer).__name__, "capturable or fused", wanted, "True for some of them")
         for part in self.parts:
             part.ready(optimizer, alone=len(self.parts) == 1 or self.stays)
         if self.stays and any(part.looks_at_all for part in self.parts) and len({p.device for p in self.parts}) > 1:
