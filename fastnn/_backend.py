@@ -1,7 +1,8 @@
 """Which compiled kernels run, on which device, with how many threads; and arrays aligned for them.
 
 The kernels are built once per instruction set level, as `fastnn._cpu_x86_64_v3` and so on. The best level that was
-built and that the CPU supports is loaded on the first use of `_backend.kernels`; FASTNN_ISA names another.
+built and that the CPU supports is loaded on the first use of `_backend.kernels`; FASTNN_ISA names another. In
+`with on("cuda"):` the same names are those of `fastnn._cuda` and arrays are CuPy's (see `_devices.py`).
 """
 
 import importlib
@@ -9,14 +10,14 @@ import importlib.util
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fastnn import _check, _threads
+from fastnn import _check, _devices, _threads
 
 # From the most general to the best, with what each needs of /proc/cpuinfo's flags beyond the level before it.
 _X86_FLAGS = {
@@ -30,7 +31,7 @@ _loaded: dict[str, ModuleType] = {}
 _loaded_cuda: dict[str, ModuleType] = {}
 _num_threads: int | None = None
 
-kernels: ModuleType  # set by __getattr__ on first use
+kernels: Any  # set by __getattr__ on first use
 isa: str
 
 
@@ -38,9 +39,43 @@ def __getattr__(name: str) -> Any:
     if name not in ("kernels", "isa"):
         raise AttributeError(f"module 'fastnn._backend' has no attribute {name!r}")
     level = chosen_level()
-    globals()["kernels"] = load_level(level)
+    globals()["kernels"] = Kernels(load_level(level))
     globals()["isa"] = level
     return globals()[name]
+
+
+class Kernels:
+    """What a module of kernels has, under the same names. From `dispatch` on a name means what the device that the
+    calling thread is on has under it; before, there is nothing in between."""
+
+    def __init__(self, module: ModuleType):
+        self.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("__")})
+        self._dispatches = False
+
+    def dispatch(self) -> None:
+        """To be called before the first thread is on a GPU."""
+        if not self._dispatches:
+            self.__dict__.update({name: _dispatched(name, f) for name, f in vars(self).items() if callable(f)})
+            self._dispatches = True
+
+    def __getattr__(self, name: str) -> Any:
+        gpu = _devices.current()
+        if gpu is None:
+            raise AttributeError(f"there is no kernel {name!r}")
+        return getattr(gpu.kernels, name)
+
+
+def _dispatched(name: str, on_cpu: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **named: Any) -> Any:
+        gpu = _devices.current()
+        if gpu is None:
+            return on_cpu(*args, **named)
+        kernel = getattr(gpu.kernels, name, None)
+        if kernel is None:
+            raise NotImplementedError(f"{name}: there is no kernel for GPUs in this version; train on the CPU.")
+        return kernel(*args, **named)
+
+    return call
 
 
 def supported_levels() -> list[str]:
@@ -170,25 +205,79 @@ def get_num_threads() -> int:
 def resolve_device(device: str = "auto", function: str = "resolve_device") -> str:
     """Returns the device to use for "auto", "cpu" or "cuda"; fails if it isn't there, saying what is missing.
 
+    "auto" is the CPU: the kernels for GPUs have to be asked for.
+
     Args:
         device: what the caller asked for.
         function: whose argument it is, for the message.
     """
     _check.choice(function, "device", device, ("auto", "cpu", "cuda"))
-    if device == "cuda":
-        remedy = "This version has no CUDA kernels: train on the CPU."
-        _check.fail(function, "device", "'auto' or 'cpu'", repr(device), remedy)
-    return "cpu"
+    if device != "cuda":
+        return "cpu"
+    missing = _devices.missing()
+    if missing:
+        _check.fail(function, "device", "'auto' or 'cpu'", repr(device), missing)
+    return "cuda"
 
 
-def empty(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Returns a C-contiguous array of undefined content that starts at a multiple of 64 bytes."""
+def on(device: str) -> Any:
+    """`with on(device):` kernels and arrays are those of "cpu" or "cuda", which `resolve_device` has returned."""
+    if device == "cpu":
+        return _devices.ON_CPU
+    gpu = _devices.gpu()
+    (globals().get("kernels") or __getattr__("kernels")).dispatch()
+    return gpu
+
+
+def empty(shape: int | Sequence[int], dtype: Any = np.float32) -> Any:
+    """Returns a C-contiguous array of undefined content that starts at a multiple of 64 bytes, on the thread's
+    device."""
+    gpu = _devices.current()
+    return _aligned(np.empty, shape, dtype) if gpu is None else gpu.xp.empty(shape, dtype)
+
+
+def zeros(shape: int | Sequence[int], dtype: Any = np.float32) -> Any:
+    """Returns a C-contiguous array of zeros that starts at a multiple of 64 bytes, on the thread's device."""
+    gpu = _devices.current()
+    return _aligned(np.zeros, shape, dtype) if gpu is None else gpu.xp.zeros(shape, dtype)
+
+
+def host_empty(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
+    """As `empty`, but always on the CPU."""
     return _aligned(np.empty, shape, dtype)
 
 
-def zeros(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
-    """Returns a C-contiguous array of zeros that starts at a multiple of 64 bytes."""
-    return _aligned(np.zeros, shape, dtype)
+def to_device(array: np.ndarray) -> Any:
+    """The array on the thread's device: itself on the CPU."""
+    gpu = _devices.current()
+    return array if gpu is None else gpu.xp.asarray(array)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """The array on the CPU: itself if it is there, else a copy."""
+    if not _on_gpu(array):
+        return array
+    with _devices.gpu():  # what is enqueued for it is on that stream
+        return array.get()
+
+
+def assign(target: Any, values: Any) -> None:
+    """target[...] = values, wherever either of them lies."""
+    if not _on_gpu(target):
+        target[...] = to_host(values)
+        return
+    with _devices.gpu() as gpu:
+        target[...] = gpu.xp.asarray(values)
+
+
+def address(array: Any) -> int:
+    """Where the array's memory begins."""
+    interface = array.__cuda_array_interface__ if _on_gpu(array) else array.__array_interface__
+    return interface["data"][0]
+
+
+def _on_gpu(array: Any) -> bool:
+    return hasattr(array, "__cuda_array_interface__")
 
 
 def _aligned(allocate: Any, shape: int | Sequence[int], dtype: Any) -> np.ndarray:

@@ -9,12 +9,14 @@ Two generators, both counter-based (Philox, Salmon et al. 2011):
 """
 
 import secrets
+from typing import Any
 
 import numpy as np
 
-from fastnn import _backend, _check
+from fastnn import _backend, _check, _devices
 
 dropout_state = np.zeros(2, dtype=np.uint64)
+_dropout_state_on_gpu: Any = None
 _generator: np.random.Generator | None = None
 
 
@@ -33,6 +35,8 @@ def set_seed(seed: int) -> None:
     _generator = np.random.Generator(np.random.Philox(key=seed))
     dropout_state[0] = seed
     dropout_state[1] = 0
+    if _dropout_state_on_gpu is not None:
+        _backend.assign(_dropout_state_on_gpu, dropout_state)
 
 
 def generator() -> np.random.Generator:
@@ -47,6 +51,18 @@ def generator() -> np.random.Generator:
 def new_state(seed: int) -> np.ndarray:
     """A dropout state of its own, for a layer that is given a seed: uint64 ``(seed, counter)``."""
     return np.array([seed, 0], dtype=np.uint64)
+
+
+def place(state: Any) -> Any:
+    """A layer's dropout state on the device that the thread is on; the shared one is shared there, too."""
+    global _dropout_state_on_gpu
+    if state is not dropout_state and state is not _dropout_state_on_gpu:
+        return _backend.to_device(_backend.to_host(state))
+    if _devices.current() is None:
+        return dropout_state
+    if _dropout_state_on_gpu is None:
+        _dropout_state_on_gpu = _backend.to_device(dropout_state)
+    return _dropout_state_on_gpu
 
 
 def advance(state: np.ndarray = dropout_state) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
 
-from fastnn import _backend, _check, _threads
+from fastnn import _backend, _check, _devices, _threads
 from fastnn.cli import info
 
 LEVELS = _backend.isa_levels()
@@ -189,8 +190,6 @@ def test_set_num_threads_checks_its_argument(n, error):
 
 def test_resolve_device():
     assert _backend.resolve_device() == _backend.resolve_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="compile: device must be 'auto' or 'cpu', got 'cuda'. .*no CUDA kernels"):
-        _backend.resolve_device("cuda", "compile")
     with pytest.raises(ValueError, match="resolve_device: device must be one of 'auto', 'cpu', 'cuda', got 'tpu'"):
         _backend.resolve_device("tpu")
 
@@ -286,3 +285,40 @@ def test_submodules_load_on_first_use(run_python):
     result = run_python("-c", code)
     assert result.stdout.split() == ["fastnn.schedules", "True"]
     assert "AttributeError: module 'fastnn' has no attribute 'nothing'" in result.stderr
+
+
+class Extension:
+    """What `missing` asks of fastnn._cuda."""
+
+    def __init__(self, driver, devices):
+        self.driver_version, self.device_count = lambda: driver, lambda: devices
+        self.runtime_version = lambda: 13000
+
+
+@pytest.mark.parametrize(
+    "extension, message",
+    [
+        (None, "fastnn._cuda, the extension for GPUs, isn't built: build it where there is an nvcc"),
+        (Extension(0, 0), "There is no NVIDIA driver: install one for CUDA 13.0 or later"),
+        (Extension(12080, 0), "The driver is for CUDA 12.8: install one for 13.0 or later"),
+        (Extension(13010, 0), "The driver sees no GPU: look at nvidia-smi and CUDA_VISIBLE_DEVICES"),
+        (Extension(13010, 1), r"CuPy can't be imported \(no cupy here\): run `pip install 'fastnn-kernels\[cuda13\]'`"),
+    ],
+)
+def test_resolve_device_says_what_is_missing(extension, message, monkeypatch):
+    def load():
+        if extension is None:
+            raise ImportError("no extension", name="fastnn._cuda")
+        return extension
+
+    class NoCupy:
+        def find_spec(self, name, path=None, target=None):
+            if name == "cupy":
+                raise ImportError("no cupy here")
+
+    monkeypatch.setattr(_devices, "load_cuda", load)
+    monkeypatch.setattr(sys, "meta_path", [NoCupy(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    assert _backend.resolve_device("auto") == "cpu"
+    with pytest.raises(ValueError, match=f"compile: device must be 'auto' or 'cpu', got 'cuda'. {message}"):
+        _backend.resolve_device("cuda", "compile")

@@ -15,7 +15,7 @@ CPP_FLOORS = {"base": 0, "math": 1, "cpu": 2, "comm": 2, "cuda": 3, "tape": 3, "
 # A module or subpackage may import itself and those of lower floors; `fastnn` alone is only the version.
 PYTHON_FLOORS = [
     {"_check"},
-    {"_threads"},
+    {"_devices", "_threads"},
     {"_backend"},
     {"random", "_arrays", "_geometry", "_targets", "activations"},
     {"functional", "initializers", "regularizers", "schedules", "losses", "data"},

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fastnn import _check
+from fastnn import _backend, _check
 from fastnn._check import fail
 
 Logs = dict[str, Any]
@@ -80,8 +80,11 @@ class CallbackList:
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call ``hook(*arguments)`` where it's overridden."""
-        for method in self._overriding(hook):
-            method(*arguments)
+        methods = self._overriding(hook)
+        if methods:
+            with _backend.on("cpu"):  # where a model trains on a GPU, the user's code isn't there
+                for method in methods:
+                    method(*arguments)
 
 
 class History(Callback):

@@ -133,7 +133,7 @@ class Loader:
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _prepare(self, index: NDArray[np.int64], epoch: int) -> Batch:
-        x = _backend.empty((len(index), *self.input_shape), np.float32)
+        x = _backend.host_empty((len(index), *self.input_shape), np.float32)
         self._maker.make(self.x, index, x, self.seed, epoch)
         rest = (self.y, self.sample_weight)
         return (x, *(array.take(index, axis=0) for array in rest if array is not None))

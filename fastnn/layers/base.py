@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import activations, initializers, random, regularizers
-from fastnn._backend import kernels
+from fastnn._backend import assign, kernels, to_host
 from fastnn._check import fail
 from fastnn.layers.buffers import Buffers, GradientBuffers
 from fastnn.layers.parameter import Parameter, Shape
@@ -128,6 +128,12 @@ class Layer:
             random.advance(self.random_state)
         return self.forward(x, training).copy()
 
+    def place(self) -> None:
+        """Moves what the layer keeps to the device that the thread is on; its parameters are moved by the model."""
+        self._buffers, self.gradients = Buffers(), GradientBuffers()
+        if self.random_state is not None:
+            self.random_state = random.place(self.random_state)
+
     def buffer(self, name: str, shape: Shape, dtype: Any = np.float32) -> np.ndarray:
         """An array of this shape whose memory stays; its content is whatever was last written there."""
         return self._buffers.get(name, shape, dtype)
@@ -147,7 +153,7 @@ class Layer:
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the values, in the order of ``parameters``."""
-        return [p.value.copy() for p in self.parameters]
+        return weight_copies(self.parameters)
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy values in; as many as ``parameters``, of the same shapes."""
@@ -259,6 +265,11 @@ def known_arguments(cls: type) -> list[str]:
     return list(names)
 
 
+def weight_copies(parameters: list[Parameter]) -> list[np.ndarray]:
+    """New arrays on the CPU with the values of parameters."""
+    return [np.array(to_host(p.value)) for p in parameters]
+
+
 def copy_weights(parameters: list[Parameter], weights: Any, function: str) -> None:
     """Copy arrays into parameters, all or none: shapes are checked first."""
     arrays = [np.asarray(w) for w in weights]
@@ -269,4 +280,4 @@ def copy_weights(parameters: list[Parameter], weights: Any, function: str) -> No
             wanted = f"numbers of shape {parameter.shape} ({parameter.name})"
             fail(function, f"weights[{i}]", wanted, f"{array.dtype} of shape {array.shape}")
     for parameter, array in zip(parameters, arrays):
-        parameter.value[...] = array
+        assign(parameter.value, array)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._backend import empty, zeros
+from fastnn._backend import assign, empty, zeros
 
 Shape = tuple[int, ...]
 
@@ -29,7 +29,7 @@ class Parameter:
         self.name, self.shape = name, shape
         self.initializer, self.regularizer, self.trainable = initializer, regularizer, trainable
         self.value: np.ndarray = empty(shape)
-        self.value[...] = initializer(shape)
+        assign(self.value, initializer(shape))
         self.grad: np.ndarray | None = zeros(shape) if trainable else None
         self.update: tuple[Any, int] | None = None
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn import _check, _targets
+from fastnn import _backend, _check, _targets
 
 Array = np.ndarray
 
@@ -31,6 +31,15 @@ class Metric:
 
     def make_state(self) -> Array:
         return np.zeros(2)
+
+    @property
+    def sums(self) -> Array:
+        """The state, on the CPU."""
+        return _backend.to_host(self.state)
+
+    def place(self) -> None:
+        """Moves the state to the device that the thread is on."""
+        self.state = _backend.to_device(self.sums)
 
     def reset_state(self) -> None:
         """Forgets all batches."""
@@ -76,7 +85,8 @@ class Metric:
 
     def result(self) -> Any:
         """The weighted mean over all samples so far, 0 before the first."""
-        return float(self.state[0] / self.state[1]) if self.state[1] else 0.0
+        sums = self.sums
+        return float(sums[0] / sums[1]) if sums[1] else 0.0
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Adds a batch and returns the result so far, as in Keras."""

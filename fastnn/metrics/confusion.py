@@ -25,7 +25,12 @@ class _Confusion(Metric):
     thresholds: Array
 
     def make_state(self) -> Array:
+        self._steps = self.thresholds
         return np.zeros((4, len(self.thresholds)))
+
+    def place(self) -> None:
+        super().place()
+        self._steps = _backend.to_device(self.thresholds)
 
     def prepare_targets(self, y: Any, output_shape: Sequence[int]) -> Array:
         array = np.asarray(y)
@@ -36,7 +41,7 @@ class _Confusion(Metric):
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
         n = y_pred.shape[0]
         pred, targets = _targets.matrix(y_pred, n), _targets.matrix(y_true, n)
-        _backend.kernels.confusion_counts(pred, targets, weights, self.thresholds, self.state)
+        _backend.kernels.confusion_counts(pred, targets, weights, self._steps, self.state)
 
 
 class Precision(_Confusion):
@@ -72,7 +77,7 @@ class Precision(_Confusion):
         super().accumulate(y_true, y_pred, weights)
 
     def result(self) -> float | list[float]:
-        ratio = self._ratio(*self.state)
+        ratio = self._ratio(*self.sums)
         return [float(value) for value in ratio] if self.several else float(ratio[0])
 
     def _ratio(self, tp: Array, fp: Array, tn: Array, fn: Array) -> Array:
@@ -129,7 +134,7 @@ class AUC(_Confusion):
         super().__init__(name)
 
     def result(self) -> float:
-        tp, fp, tn, fn = self.state
+        tp, fp, tn, fn = self.sums
         if self.curve == "PR" and self.summation_method == "interpolation":
             return self._interpolated_precision_recall()
         recall = _divide(tp, tp + fn)
@@ -142,7 +147,7 @@ class AUC(_Confusion):
 
     def _interpolated_precision_recall(self) -> float:
         """Between thresholds true positives grow linearly with all positives: each area is an integral with a log."""
-        tp, fp, _, fn = self.state
+        tp, fp, _, fn = self.sums
         positives = tp + fp
         slope = _divide(tp[:-1] - tp[1:], np.maximum(positives[:-1] - positives[1:], 0))
         intercept = tp[1:] - slope * positives[1:]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn import losses, metrics
-from fastnn._backend import kernels
+from fastnn._backend import kernels, to_device
 from fastnn._check import describe, fail
 from fastnn.layers.base import Shape
 
@@ -36,6 +36,11 @@ class Batch(NamedTuple):
         """Some of the samples, the same memory."""
         weights = None if self.weights is None else self.weights[begin:end]
         return Batch(self.x[begin:end], tuple(t[begin:end] for t in self.targets), weights)
+
+    def placed(self) -> "Batch":
+        """The same on the device that the thread is on."""
+        weights = None if self.weights is None else to_device(self.weights)
+        return Batch(to_device(self.x), tuple(to_device(t) for t in self.targets), weights)
 
 
 class Targets:

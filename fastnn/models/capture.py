@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn._backend import get_num_threads, kernels
 from fastnn.models.batches import Batch
+from fastnn.models.graphs import GraphEpochs
 from fastnn.models.pace import LARGEST_CALL, Pace
 from fastnn.models.self_updates import SelfUpdates
 from fastnn.models.sources import ArrayBatches
@@ -100,8 +101,9 @@ class CapturedEpochs:
         return self._source.gather(self._index[size])
 
 
-def capture(model: Any, source: Any) -> CapturedEpochs | None:
+def capture(model: Any, source: Any) -> CapturedEpochs | GraphEpochs | None:
     """What trains `model` on `source` by replay of many batches at once, or None if that can't be captured."""
     if not isinstance(source, ArrayBatches) or not model._captures("fit", model._step.uncaptured):
         return None
-    return CapturedEpochs(model._step, model.optimizer, source)
+    epochs = CapturedEpochs if model.device == "cpu" else GraphEpochs
+    return epochs(model._step, model.optimizer, source)

@@ -9,6 +9,7 @@ from fastnn import _backend, _check, losses, metrics, optimizers
 from fastnn._check import fail
 from fastnn.callbacks import History
 from fastnn.layers.base import Shape
+from fastnn.models.batch_graphs import BatchGraphs
 from fastnn.models.batch_replay import BatchReplay
 from fastnn.models.inference import Inference
 from fastnn.models.step import Step
@@ -40,7 +41,8 @@ class Compilable:
         self._warned_of_capture = False
         self._metric_specs: tuple[list[Any], list[Any]] = ([], [])
         self._step: Step | None = None
-        self._replay: BatchReplay | None = None
+        self._replay: BatchReplay | BatchGraphs | None = None
+        self._placed = "cpu"  # where the layers' buffers are
         self._inference = Inference(self)
         self._trained: list[int] = []
 
@@ -61,7 +63,7 @@ class Compilable:
             loss: name or object, see ``fastnn.losses``.
             metrics: list of names and objects, see ``fastnn.metrics``; sample weights don't count, as in Keras.
             weighted_metrics: the same, with sample weights.
-            device: "auto", "cpu" or "cuda".
+            device: "cpu", "cuda" or "auto", which is the CPU: a GPU has to be asked for.
             accumulate_steps: each batch is worked on in this many parts, one update at the end: the result is that of
                 the whole batch, the memory that of a part.
             capture: whether steps, tests and predictions are replayed natively, with no Python between kernels and, on
@@ -89,6 +91,10 @@ class Compilable:
 
     def _finish_compile(self) -> Step:
         """The part of ``compile`` that needs the shapes."""
+        with _backend.on(self.device):
+            return self._finish_compile_there()
+
+    def _finish_compile_there(self) -> Step:
         shape = self.layers[-1].output_shape
         plain, weighted = ([_metric(spec, self.loss, shape) for spec in specs] for specs in self._metric_specs)
         self.metrics = [*plain, *weighted]
@@ -97,12 +103,18 @@ class Compilable:
             if names.count(name) > 1:
                 fail("compile", "metrics", "of different names", repr(name), "Give one of them name=.")
         self._warn_of_softmax()
+        if not self.device == self._placed == "cpu":
+            self._place_layers()
+            self._placed = self.device
+        for metric in self.metrics:
+            metric.place()
         flat = self._flatten()
         self._trained = [id(p) for p in flat.trainable]
         self.optimizer.build(flat.trainable, flat.value, flat.grad)
         flags = [False] * len(plain) + [True] * len(weighted)
         self._step = Step(self, self.loss, self.metrics, flags, self.accumulate_steps)
-        self._replay = BatchReplay(self._step, self.optimizer)
+        replay = BatchReplay if self.device == "cpu" else BatchGraphs
+        self._replay = replay(self._step, self.optimizer)
         return self._step
 
     def _warn_of_softmax(self) -> None:
@@ -148,6 +160,9 @@ class Compilable:
     @property
     def trainable_parameters(self) -> list[Any]:
         """Those that an optimizer changes."""
+        raise NotImplementedError
+
+    def _place_layers(self) -> None:
         raise NotImplementedError
 
     def _flatten(self) -> Any:

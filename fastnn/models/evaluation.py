@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._backend import empty
+from fastnn._backend import host_empty
 from fastnn.callbacks import CallbackList
+from fastnn.models.batch_graphs import BatchGraphs
 from fastnn.models.batch_replay import BatchReplay
 from fastnn.models.progress import Progress
 from fastnn.models.sources import ArrayBatches
@@ -44,7 +45,7 @@ def _tests(model: Any, source: Any, hooks: CallbackList) -> Iterator[tuple[int, 
     runner = None
     if isinstance(source, ArrayBatches) and not before and not after:
         runner = model._runner("evaluate")
-        if isinstance(runner, BatchReplay):
+        if isinstance(runner, (BatchReplay, BatchGraphs)):
             yield from runner.tests(source)
             return
     for number, batch in enumerate(source):
@@ -61,7 +62,7 @@ def run_prediction(model: Any, source: Any, hooks: CallbackList, verbose: int) -
     after = hooks.has("on_predict_batch_end")
     progress = Progress(verbose, "Predict", source.samples)
     # An iterable may yield more samples than it says, or fewer.
-    out = empty((source.samples, *model.output_shape[1:])) if isinstance(source, ArrayBatches) else None
+    out = host_empty((source.samples, *model.output_shape[1:])) if isinstance(source, ArrayBatches) else None
     parts: list[np.ndarray] = []
     seen = 0
     try:
@@ -86,7 +87,7 @@ def _outputs(model: Any, source: Any, out: np.ndarray | None, hooks: CallbackLis
     inference = model._inference
     before, after = hooks.has("on_predict_batch_begin"), hooks.has("on_predict_batch_end")
     captured = model._captures("predict", inference.uncaptured)
-    if captured and out is not None and not before and not after:
+    if captured and model.device == "cpu" and out is not None and not before and not after:
         yield from inference.fill(source, out)
         return
     seen = 0

@@ -6,7 +6,7 @@ a step of the optimizer, an all-reduce and a checkpoint each work on one slice.
 
 import numpy as np
 
-from fastnn._backend import zeros
+from fastnn._backend import assign, zeros
 from fastnn.layers.base import Parameter
 
 # How often parameters were laid out anew: int64[1]. What keeps a parameter's address looks here whether it still holds.
@@ -35,7 +35,7 @@ class FlatParameters:
         offset = 0
         for parameter in (*trainable, *frozen):
             view = self._view(self.values, offset, parameter)
-            view[...] = parameter.value
+            assign(view, parameter.value)  # which may lie on another device
             parameter.value = view
             parameter.grad = self._view(self.grad, offset, parameter) if offset < size else None
             offset += _padded(parameter)

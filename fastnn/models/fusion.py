@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _devices
 from fastnn._backend import get_num_threads, kernels
 from fastnn.layers import Conv2D, MaxPooling2D
 from fastnn.layers.base import Layer
@@ -46,7 +47,8 @@ class ConvPool:
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
         conv, pool = self._conv, self._pool
-        self._fused = x.shape[0] >= get_num_threads()  # threads share out whole images
+        # The CPU's threads share out whole images.
+        self._fused = x.shape[0] >= get_num_threads() or _devices.current() is not None
         if not self._fused:
             return pool.forward(conv.forward(x, training), training)
         self._x = x

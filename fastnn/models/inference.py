@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._backend import empty, get_num_threads, kernels
+from fastnn._backend import empty, get_num_threads, kernels, on, to_device, to_host
 from fastnn.models.flat import layout_count
 from fastnn.models.pace import Pace
 from fastnn.models.sources import ArrayBatches
@@ -58,11 +58,17 @@ class Inference:
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
         """Outputs for a batch, float32 [n, *sample_shape], C-contiguous; a new array."""
+        if self._model.device != "cpu":
+            return self._on_gpu(x)
         y = self.call(x)
         if y is None:
             with self._lock:
                 y = self._record(x) if self.can_capture() else self._model.forward(x, False).copy()
         return y
+
+    def _on_gpu(self, x: np.ndarray) -> np.ndarray:
+        with self._lock, on(self._model.device):
+            return np.array(to_host(self._model.forward(to_device(x), False)))
 
     def fill(self, source: ArrayBatches, out: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs for every batch of arrays in their order, into `out`, part by part: many batches in a call."""
@@ -87,7 +93,7 @@ class Inference:
 
     def can_capture(self) -> bool:
         """Whether batches are to be replayed."""
-        return self._model.capture and not self.uncaptured
+        return self._model.capture and self._model.device == "cpu" and not self.uncaptured
 
     def _now(self) -> tuple[Any, ...]:
         """What a tape depends on."""

@@ -5,10 +5,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fastnn._backend import kernels
+from fastnn._backend import kernels, on, to_host
 from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
-from fastnn.models.capture import CapturedEpochs, capture
+from fastnn.models.capture import CapturedEpochs, GraphEpochs, capture
 from fastnn.models.evaluation import run_evaluation
 from fastnn.models.progress import Progress
 
@@ -81,7 +81,7 @@ def run_epoch(
 
 
 def run_captured_epoch(
-    model: Any, captured: CapturedEpochs, hooks: CallbackList, epoch: int, progress: Progress
+    model: Any, captured: CapturedEpochs | GraphEpochs, hooks: CallbackList, epoch: int, progress: Progress
 ) -> tuple[dict[str, Any], int]:
     """The same by replay: Python sees the batches in groups, or one by one if a callback wants that."""
     model._reset_metrics()
@@ -110,11 +110,11 @@ def run_captured_epoch(
 
 def raise_nonfinite(function: str, loss: float, where: str, batch: Batch) -> NoReturn:
     """The error of a loss that is NaN or infinite; says so if the cause is in the batch."""
-    flat = kernels.first_nonfinite(batch.x) if batch.x.dtype == np.float32 else -1
-    index = tuple(int(i) for i in np.unravel_index(max(flat, 0), batch.x.shape))
-    cause = (
-        f"x[{', '.join(map(str, index))}] of the batch is {batch.x[index]}" if flat >= 0 else "x of the batch is finite"
-    )
+    x = to_host(batch.x)
+    with on("cpu"):
+        flat = kernels.first_nonfinite(x) if x.dtype == np.float32 else -1
+    index = tuple(int(i) for i in np.unravel_index(max(flat, 0), x.shape))
+    cause = f"x[{', '.join(map(str, index))}] of the batch is {x[index]}" if flat >= 0 else "x of the batch is finite"
     raise FloatingPointError(
         f"{function}: loss must be finite, got {loss} at {where} ({cause}). The weights are those before this batch. "
         "Lower the learning rate, clip gradients (optimizers take global_clipnorm=1.0) or look for NaN and huge values "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import __version__, losses, metrics, optimizers
+from fastnn._backend import assign, to_host
 from fastnn._check import fail
 
 _FORMAT = 1
@@ -65,7 +66,7 @@ def _write(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any]
     temporary.touch()
     mode = (path if path.exists() else temporary).stat().st_mode  # save_file makes files that only their owner reads
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, temporary, metadata)
+        save_file({name: np.ascontiguousarray(to_host(array)) for name, array in tensors.items()}, temporary, metadata)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(mode)
@@ -152,4 +153,4 @@ def _assign(model: Any, tensors: dict[str, np.ndarray], filepath: Any, function:
         if tensors[name].shape != parameter.shape:
             fail(function, f"the file's {name}", f"of shape {parameter.shape}", tensors[name].shape)
     for name, parameter in parameters.items():
-        parameter.value[...] = tensors[name]
+        assign(parameter.value, tensors[name])

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import _backend, random
 from fastnn import layers as layer_module
-from fastnn import random
 from fastnn._check import fail
 from fastnn.layers import ActivatedLayer, InputLayer, Layer, Parameter
-from fastnn.layers.base import Shape, check_shape, copy_weights
+from fastnn.layers.base import Shape, check_shape, copy_weights, weight_copies
 from fastnn.layers.buffers import GradientBuffers
 from fastnn.models import saving, summary
 from fastnn.models.flat import FlatParameters
@@ -124,6 +124,12 @@ class Sequential(Trainer):
         self._steps = None
         self.built = True
 
+    def _place_layers(self) -> None:
+        self._gradients = GradientBuffers()
+        for layer in self.layers:
+            layer.place()
+            layer.gradients = self._gradients
+
     def _flatten(self) -> FlatParameters:
         """Lay the parameters out anew, trainable ones first; the values stay."""
         trained = self.trainable_parameters
@@ -201,7 +207,7 @@ class Sequential(Trainer):
     def get_weights(self) -> list[np.ndarray]:
         """Copies of every weight, layer by layer."""
         self._need_built("Sequential.get_weights")
-        return [p.value.copy() for p in self.parameters]
+        return weight_copies(self.parameters)
 
     def set_weights(self, weights: list[np.ndarray]) -> None:
         """Copy weights in, as ``get_weights`` returns them: the same number, the same shapes; else nothing changes."""
@@ -264,6 +270,7 @@ class Sequential(Trainer):
             y = self._inference.call(x)
             return self._outputs(x, "Sequential.__call__") if y is None else y
         batch = self._convert_batch(x, "Sequential.__call__")
-        for state in self._random_states():
-            random.advance(state)
-        return self.forward(batch, True).copy()
+        with _backend.on(self.device):
+            for state in self._random_states():
+                random.advance(state)
+            return np.array(_backend.to_host(self.forward(_backend.to_device(batch), True)))

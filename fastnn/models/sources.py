@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import random
-from fastnn._backend import empty, kernels
+from fastnn._backend import empty, kernels, to_device
 from fastnn._check import describe, fail
 from fastnn.models.batches import Batch
 
@@ -64,7 +64,7 @@ class ArrayBatches:
             for begin in range(0, self.samples, self.batch_size):
                 yield self.data.rows(begin, begin + self.batch_size)
             return
-        order = self.new_order()
+        order = to_device(self.new_order())
         for begin in range(0, self.samples, self.batch_size):
             yield self.gather(order[begin : begin + self.batch_size])
 

@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _check
+from fastnn import _backend, _check
 from fastnn._check import fail
 from fastnn.callbacks import CallbackList, History
 from fastnn.models import evaluation, loops
 from fastnn.models.batches import Batch, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
 from fastnn.models.progress import resolve_verbose
+from fastnn.models.sent_batches import SentBatches
 from fastnn.models.sources import ArrayBatches, Repeat, StreamBatches, split_item, split_validation
 from fastnn.models.step import Step
 
@@ -73,13 +74,8 @@ class Trainer(Compilable):
         initial_epoch = _check.integer("fit", "initial_epoch", initial_epoch, 0)
         if validation_data is None and validation_split != 0.0:
             if not is_array_like(x) or y is None:
-                fail(
-                    "fit",
-                    "validation_split",
-                    "0 with an iterable of batches",
-                    validation_split,
-                    "Pass validation_data.",
-                )
+                wanted, remedy = "0 with an iterable of batches", "Pass validation_data."
+                fail("fit", "validation_split", wanted, validation_split, remedy)
             x = _as_samples(x)
             (x, y, sample_weight), validation_data = split_validation(x, [y, sample_weight], validation_split, "fit")
         shuffle = _check.boolean("fit", "shuffle", shuffle)
@@ -97,7 +93,8 @@ class Trainer(Compilable):
         self.history = History()
         entries = [callbacks] if not isinstance(callbacks, (list, tuple)) and callbacks is not None else callbacks
         hooks = CallbackList([*(entries or ()), self.history], self, params)
-        loops.run_fit(self, source, validation, hooks, range(initial_epoch, epochs), frequency)
+        with _backend.on(self.device):
+            loops.run_fit(self, source, validation, hooks, range(initial_epoch, epochs), frequency)
         return self.history
 
     def _source(
@@ -130,19 +127,20 @@ class Trainer(Compilable):
         warn_nonfinite(data.x, function)
         if data.targets[0].dtype == np.float32:
             warn_nonfinite(data.targets[0], function, "y")
-        source = ArrayBatches(data, size, bool(shuffle))
+        source = ArrayBatches(self._placed_batch(data), size, bool(shuffle))
         if steps is not None:
             source = Repeat(source, steps, going_on=shuffle is not None)
         return source
 
-    def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> StreamBatches:
+    def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> Any:
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
             limit = self._input_limit
             step = self._ready(function, self._sample_shape or convert_x(bx, None, function, limit).shape[1:])
             assert self._sample_shape is not None
             return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight, limit)
 
-        source = StreamBatches(x, convert, function)
+        stream = StreamBatches(x, convert, function)
+        source = stream if self.device == "cpu" else SentBatches(stream)
         for argument, value in (("y", y), ("sample_weight", weight), ("batch_size", batch_size)):
             if value is not None:
                 fail(function, argument, "None where x is an iterable of batches", _check.describe(value))
@@ -174,7 +172,8 @@ class Trainer(Compilable):
         source = self._source("evaluate", x, y, sample_weight, batch_size, steps, None)
         level = resolve_verbose(verbose, "evaluate")
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "evaluate")
-        return self._values(evaluation.run_evaluation(self, source, hooks, level), return_dict)
+        with _backend.on(self.device):
+            return self._values(evaluation.run_evaluation(self, source, hooks, level), return_dict)
 
     def predict(
         self,
@@ -210,7 +209,8 @@ class Trainer(Compilable):
             if steps is not None:
                 source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "predict")
-        return evaluation.run_prediction(self, source, hooks, level)
+        with _backend.on("cpu"):  # outputs of all batches are put together there
+            return evaluation.run_prediction(self, source, hooks, level)
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """Outputs for one batch, float32[n, *output_shape]: a new array that is the caller's. Needs no ``compile``.
@@ -242,7 +242,8 @@ class Trainer(Compilable):
             FloatingPointError: the loss is NaN or infinite; the update isn't applied.
         """
         _, runner, batch = self._one_batch("train_on_batch", x, y, sample_weight, class_weight)
-        loss = runner.train(batch)
+        with _backend.on(self.device):
+            loss = runner.train(batch)
         if not np.isfinite(loss):
             loops.raise_nonfinite("train_on_batch", loss, "this batch", batch)
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
@@ -250,7 +251,8 @@ class Trainer(Compilable):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, without training, in the form of ``evaluate``."""
         step, runner, batch = self._one_batch("test_on_batch", x, y, sample_weight, None)
-        loss = runner.test(batch) + step.penalty()
+        with _backend.on(self.device):
+            loss = runner.test(batch) + step.penalty()
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
 
     def _one_batch(
@@ -263,7 +265,11 @@ class Trainer(Compilable):
         batch = make_batch(
             data, y, sample_weight, step.targets, data.shape[1:], function, class_weight, self._input_limit
         )
-        return step, self._replay if self.capture and not step.uncaptured else step, batch
+        return step, self._replay if self.capture and not step.uncaptured else step, self._placed_batch(batch)
+
+    def _placed_batch(self, batch: Batch) -> Batch:
+        with _backend.on(self.device):
+            return batch.placed()
 
     @property
     def _input_limit(self) -> int | None:

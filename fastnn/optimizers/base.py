@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn import _backend, _check, schedules
+from fastnn import _backend, _check, _devices, schedules
 from fastnn.optimizers.tables import Part, exact_names, matches, new_table, views_like
 
 Array = np.ndarray
-
-_FIRST = np.zeros(1, np.int64)  # the slot of a single learning rate
 
 
 class Optimizer:
@@ -54,12 +52,17 @@ class Optimizer:
         if len(clips) > 1:
             self._fail(" and ".join(clips), "given one at a time", "several", "Keep one of them.")
         self.skip_nonfinite = _check.boolean(self.default_name, "skip_nonfinite", skip_nonfinite)
-        self._lr, self._step = np.zeros(1), np.zeros(1, np.int64)
-        self._found_inf, self._skipped = np.zeros(1, np.float32), np.zeros(1, np.int64)
+        self._place_numbers()
         self._slots: dict[str, list[Array]] = {}
         self._parameters: list[Any] = []
         self._excluded: list[str] = []
         self._run: Any = None
+
+    def _place_numbers(self) -> None:
+        """What a step reads and counts, on the thread's device."""
+        self._lr, self._step = _backend.zeros(1, np.float64), _backend.zeros(1, np.int64)
+        self.stop_flag, self._skipped = _backend.zeros(1), _backend.zeros(1, np.int64)
+        self._first = _backend.zeros(1, np.int64)  # the slot of a single learning rate
 
     # ---- what a class defines
 
@@ -138,7 +141,7 @@ class Optimizer:
             self._slots[name] = views_like(flat, flat_param, values)
             for view in self._slots[name] if value else ():
                 view[...] = value
-        self._step[0] = self._skipped[0] = 0
+        self._place_numbers()
         self._run = self._bind_step(range(len(values)))
 
     def self_updates(self, parameters: Sequence[Any]) -> tuple[Any, Callable[[], None] | None] | None:
@@ -164,14 +167,16 @@ class Optimizer:
     def _bind_step(self, places: Sequence[int]) -> Callable[[], Any]:
         """The kernel calls of a step of the parameters at these places."""
         kernels, parts = _backend.kernels, self.parts(places)
-        found_inf = self._found_inf if self.skip_nonfinite else None
-        square = np.zeros(1) if len(parts) > 1 and (self.global_clipnorm or self.skip_nonfinite) else None
+        stops = self.skip_nonfinite or _devices.current() is not None  # a graph goes on where a loss isn't finite
+        found_inf = self.stop_flag if stops else None
+        needs_all = len(parts) > 1 and (self.global_clipnorm or self.skip_nonfinite)
+        square = _backend.zeros(1, np.float64) if needs_all else None
         calls: list[Callable[[], Any]] = []
         if square is not None:  # of the gradients of all parts
             calls.append(functools.partial(kernels.clear_loss, square))
             calls += [functools.partial(kernels.add_squares, *part, square) for part in parts]
         calls += [functools.partial(kernels.update, *part, self._lr, self._step, found_inf, square) for part in parts]
-        if found_inf is not None:
+        if self.skip_nonfinite:
             calls.append(functools.partial(kernels.end_update, found_inf, self._step, self._skipped))
         return calls[0] if len(calls) == 1 else functools.partial(_call_all, calls)
 
@@ -207,7 +212,7 @@ class Optimizer:
         """One update of all parameters from their gradients, in place."""
         if self._run is None:
             self._fail("step", "called after build", "a call before")
-        self.scheduled_step(self.upcoming_rates(1), _FIRST)
+        self.scheduled_step(_backend.to_device(self.upcoming_rates(1)), self._first)
 
     def scheduled_step(self, rates: Array, slot: Array) -> None:
         """One update whose learning rate is rates[slot]."""
@@ -226,6 +231,14 @@ class Optimizer:
     def common_step(self) -> None:
         """The update of all parameters, after `begin_step`; one kernel call."""
         self._run()
+
+    def take_back(self, count: int) -> None:
+        """Uncounts the last steps, which changed nothing as `stop_flag` was set, and clears that."""
+        if self.skip_nonfinite:  # they were uncounted, but as skipped ones
+            self._skipped -= count
+        else:
+            self._step -= count
+        self.stop_flag[...] = 0
 
     def upcoming_rates(self, count: int) -> Array:
         """The learning rates of the next `count` steps, float64."""
@@ -259,7 +272,7 @@ class Optimizer:
             if np.shape(state[name]) != array.shape:
                 self._fail(f"state[{name!r}]", f"of shape {array.shape}", _check.describe(state[name]))
         for name, array in own.items():
-            array[...] = state[name]
+            _backend.assign(array, state[name])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""

@@ -53,6 +53,6 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def views_like(flat: Array, like: Array, views: Sequence[Array]) -> list[Array]:
     """Views of `flat` that lie in it as `views` lie in `like`."""
-    base = like.__array_interface__["data"][0]
-    starts = [(view.__array_interface__["data"][0] - base) // like.itemsize for view in views]
+    base = _backend.address(like)
+    starts = [(_backend.address(view) - base) // like.itemsize for view in views]
     return [flat[start : start + view.size].reshape(view.shape) for start, view in zip(starts, views)]

@@ -1,0 +1,52 @@
+"""A stand-in for the extension for GPUs: the CPU's kernels, which take the arrays of cupy_standin.py and no others.
+
+So a model "on the GPU" must give the very bits that it gives on the CPU, and what differs is Python's side of it.
+"""
+
+import contextlib
+
+import numpy as np
+from emulator.cupy_standin import ndarray
+
+
+def _inside(argument):
+    """NumPy's array inside of a stand-in."""
+    if isinstance(argument, ndarray):
+        return argument._values
+    if isinstance(argument, np.ndarray):
+        raise TypeError("an array on the CPU, where one on the GPU is wanted")
+    return [_inside(entry) for entry in argument] if isinstance(argument, list) else argument
+
+
+class Module:
+    """What fastnn._cuda has.
+
+    Args:
+        kernels: the CPU's.
+    """
+
+    def __init__(self, kernels):
+        self._kernels = kernels
+        self.stream_source = None
+
+    def set_stream_source(self, source):
+        self.stream_source = source
+
+    @contextlib.contextmanager
+    def keep_arrays(self, arrays):
+        yield
+
+    def note_nonfinite(self, value, found):
+        if not np.isfinite(_inside(value)[0]):
+            _inside(found)[0] = 1
+
+    def TensorTable(self, params, grads, states, **settings):  # noqa: N802 (the kernels' name)
+        return self._kernels.TensorTable(_inside(params), _inside(grads), _inside(states), **settings)
+
+    def __getattr__(self, name):
+        member = getattr(self._kernels, name)
+        if not callable(member):
+            return member
+        return lambda *args, **named: member(
+            *(_inside(argument) for argument in args), **{key: _inside(argument) for key, argument in named.items()}
+        )

@@ -1,0 +1,269 @@
+"""Models on a GPU, with stand-ins for CuPy and for the extension: the bits that they give on the CPU."""
+
+import numpy as np
+import pytest
+from emulator import cupy_standin
+from emulator.cpu_in_disguise import Module
+
+import fastnn
+from fastnn import _backend, _devices, layers, metrics, models, optimizers, regularizers, schedules
+
+WAYS = {"graphs": {"device": "cuda"}, "eager": {"device": "cuda", "capture": False}}
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """A GPU that isn't one."""
+    kernels = Module(_backend.load_level(_backend.chosen_level()))
+    gpu = _devices.Gpu(cupy_standin.Kernels(kernels), cupy_standin)
+    monkeypatch.setattr(_devices, "missing", lambda: "")
+    monkeypatch.setattr(_devices, "_gpu", gpu)
+    monkeypatch.setattr(fastnn.random, "_dropout_state_on_gpu", None)
+    return gpu
+
+
+def mlp():
+    return models.Sequential(
+        [
+            layers.Input((8,)),
+            layers.Dense(16, activation="relu", kernel_regularizer=regularizers.L1L2(1e-3, 1e-2)),
+            layers.Dropout(0.2),
+            layers.Dropout(0.1, seed=5),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def cnn():
+    return models.Sequential(
+        [
+            layers.Input((8, 8, 2)),
+            layers.Conv2D(4, 3, activation="relu", padding="same"),
+            layers.MaxPooling2D(),
+            layers.BatchNormalization(),
+            layers.Conv2D(4, 3, activation="gelu"),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def data(make, n=50):
+    generator = np.random.default_rng(0)
+    shape = (8,) if make is mlp else (8, 8, 2)
+    return generator.normal(size=(n, *shape)).astype(np.float32), generator.integers(0, 3, n)
+
+
+def compiled(make, optimizer="adam", metric_list=("accuracy",), **way):
+    fastnn.set_seed(1)
+    model = make()
+    if isinstance(optimizer, type):
+        optimizer = optimizer()
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=list(metric_list), **way)
+    return model
+
+
+def check_everywhere(use, make, options=dict):
+    """use(model) gives the same on the CPU, on the GPU by graphs and there kernel by kernel."""
+    wanted = flat(use(compiled(make, device="cpu", **options())))
+    for way in WAYS.values():
+        assert flat(use(compiled(make, **way, **options()))) == wanted
+
+
+def flat(value):
+    """Arrays as bytes, so that == compares."""
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {key: flat(entry) for key, entry in value.items()}
+    return [flat(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+OPTIMIZERS = {
+    "adam": dict,
+    "schedule": lambda: {"optimizer": optimizers.SGD(schedules.exponential(0.1, 0.5, 3), momentum=0.9)},
+    "clipped": lambda: {"optimizer": optimizers.RMSprop(0.01, global_clipnorm=0.5)},
+    "skipping": lambda: {"optimizer": optimizers.Adam(0.01, skip_nonfinite=True)},
+    "two parts": lambda: {"optimizer": optimizers.Muon(0.01, global_clipnorm=1.0)},
+    "accumulating": lambda: {"accumulate_steps": 3},
+    "many metrics": lambda: {
+        "metric_list":
+            ["accuracy", metrics.AUC(), metrics.Precision([0.2, 0.6]), metrics.SparseTopKCategoricalAccuracy(2)]
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [mlp, cnn])
+@pytest.mark.parametrize("options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_fit_evaluate_predict(make, options):
+    x, y = data(make)
+
+    def use(model):
+        history = model.fit(x, y, batch_size=16, epochs=3, verbose=0, validation_split=0.2).history
+        tested = model.evaluate(x, y, verbose=0, return_dict=True)
+        return history, tested, model.predict(x, verbose=0), model.get_weights(), model.optimizer.iterations
+
+    check_everywhere(use, make, options)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_on_an_iterable(weighted):
+    x, y = data(mlp)
+    weights = np.linspace(0.5, 2, len(x)).astype(np.float32)
+    batches = [(x[i : i + 12], y[i : i + 12], *([weights[i : i + 12]] if weighted else [])) for i in range(0, 50, 12)]
+
+    def use(model):
+        return model.fit(batches, epochs=3, verbose=0).history, model.evaluate(batches, verbose=0), model.get_weights()
+
+    check_everywhere(use, mlp)
+
+
+def test_fit_on_a_loader_and_with_steps():
+    x, y = data(cnn)
+
+    def use(model):
+        loader = fastnn.data.Loader(x, y, batch_size=8, shuffle=True)
+        one = model.fit(loader, epochs=2, verbose=0, validation_data=(x, y)).history
+        return one, model.fit(x, y, steps_per_epoch=5, epochs=2, verbose=0).history
+
+    check_everywhere(use, cnn)
+
+
+def test_weights_of_samples_and_classes():
+    x, y = data(mlp)
+
+    def use(model):
+        model.fit(x, y, sample_weight=np.arange(50) / 20, verbose=0)
+        return model.fit(x, y, class_weight={0: 0.5, 2: 3.0}, epochs=2, verbose=0).history
+
+    check_everywhere(use, mlp)
+
+
+def test_single_batches():
+    x, y = data(mlp)
+
+    def use(model):
+        trained = [model.train_on_batch(x[:n], y[:n]) for n in (7, 7, 7, 20, 7, 20)]
+        tested = [model.test_on_batch(x[:n], y[:n]) for n in (9, 9, 9)]
+        outputs = [model.predict_on_batch(x[:n]) for n in (3, 3, 1)]
+        return trained, tested, outputs, model(x[:4]), model(x[:4], training=True)
+
+    check_everywhere(use, mlp)
+
+
+def test_callbacks_see_each_batch():
+    x, y = data(mlp)
+
+    class Losses(fastnn.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append(dict(logs))
+
+    def use(model):
+        seen = Losses()
+        seen.seen = []
+        model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=[seen])
+        return seen.seen
+
+    check_everywhere(use, mlp)
+
+
+def test_save_and_load(tmp_path):
+    x, y = data(cnn)
+
+    def use(model):
+        model.fit(x, y, epochs=1, verbose=0)
+        path = tmp_path / f"{model.device}.safetensors"
+        model.save(path)
+        loaded = models.load_model(path)
+        assert loaded.device == "cpu" and loaded.optimizer.iterations == model.optimizer.iterations
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+        model.set_weights([w + 1 for w in model.get_weights()])
+        model.load_weights(path)
+        return model.get_weights(), loaded.fit(x, y, verbose=0).history, path.read_bytes()[:8]
+
+    check_everywhere(use, cnn)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("capture", [True, False])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_loss_that_is_not_finite_changes_nothing(skip, capture, stream):
+    x, y = data(mlp, 64)
+
+    def use(model):
+        model.fit(x, y, batch_size=8, shuffle=False, epochs=3, verbose=0)  # many batches in a call
+        bad = x.copy()
+        bad[20] = np.nan
+        given = [(bad[i : i + 8], y[i : i + 8]) for i in range(0, 64, 8)] if stream else bad
+        arguments = {} if stream else {"y": y, "batch_size": 8, "shuffle": False}
+        with pytest.raises(FloatingPointError, match=r"fit: loss must be finite, got nan at epoch 1, batch 2 .*is nan"):
+            model.fit(given, **arguments, verbose=0)
+        after = model.get_weights(), model.optimizer.iterations, model.optimizer.skipped_steps
+        return *after, model.fit(x, y, batch_size=8, shuffle=False, verbose=0).history["loss"]
+
+    with pytest.warns(UserWarning, match="should be finite") if not stream else _nothing():
+        check = [use(compiled(mlp, optimizers.Adam(0.01, skip_nonfinite=skip), device=device, capture=capture))
+                 for device in ("cpu", "cuda")]  # fmt: skip
+    assert flat(check[1][:3]) == flat(check[0][:3])
+
+
+class _nothing:  # noqa: N801
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_graphs_are_launched(gpu, monkeypatch):
+    """Three steps of a batch size: one as it is, one captured, which isn't run, and two launched."""
+    x, y = data(mlp, 48)
+    launched, captured = [], []
+    launch, capture = _devices.Graph.launch, _devices.Gpu.capture
+    monkeypatch.setattr(_devices.Graph, "launch", lambda self: (launched.append(self), launch(self)))
+    monkeypatch.setattr(_devices.Gpu, "capture", lambda self, work: (captured.append(work), capture(self, work))[1])
+    compiled(mlp, device="cuda").fit(x, y, batch_size=16, verbose=0)
+    assert (len(captured), len(launched)) == (1, 2)
+    compiled(mlp, device="cuda", capture=False).fit(x, y, batch_size=16, verbose=0)
+    assert (len(captured), len(launched)) == (1, 2)
+
+
+def test_from_device_to_device():
+    x, y = data(mlp)
+    model = compiled(mlp, device="cuda")
+    model.fit(x, y, verbose=0)
+    weights = model.get_weights()
+    assert all(type(w) is np.ndarray for w in weights) and type(model.predict(x, verbose=0)) is np.ndarray
+    model.compile("sgd", "sparse_categorical_crossentropy", device="cpu")
+    assert type(model.layers[0].kernel.value) is np.ndarray
+    assert flat(model.get_weights()) == flat(weights)
+    model.fit(x, y, verbose=0)
+    model.compile("sgd", "sparse_categorical_crossentropy", device="cuda")
+    assert type(model.layers[0].kernel.value) is cupy_standin.ndarray
+    model.fit(x, y, verbose=0)
+
+
+def test_two_models_on_two_devices():
+    """A model on the CPU that a callback asks, while one on the GPU trains, is on the CPU."""
+    x, y = data(mlp)
+    judge, seen = compiled(mlp, device="cpu"), []
+    wanted = judge.predict(x, verbose=0)
+    asked = fastnn.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(judge.predict(x, verbose=0)))
+    compiled(mlp, device="cuda").fit(x, y, verbose=0, callbacks=[asked])
+    assert flat(seen) == [flat(wanted)]
+    assert _devices.current() is None
+
+
+def test_a_kernel_that_there_is_not(gpu, monkeypatch):
+    monkeypatch.setattr(gpu.kernels, "dense_forward", None, raising=False)
+    x, y = data(mlp)
+    with pytest.raises(NotImplementedError, match="dense_forward: there is no kernel for GPUs"):
+        compiled(mlp, device="cuda").fit(x, y, verbose=0)
+    assert _devices.current() is None
+
+
+def test_the_stream_is_that_of_the_gpu(gpu):
+    assert gpu.kernels._module.stream_source() == 0
+    gpu.stream.ptr = 77
+    with gpu:
+        assert gpu.kernels._module.stream_source() == 77
