@@ -21,12 +21,21 @@ from setuptools import Extension
 
 NAME = "fastnn._cuda"
 # The files in csrc/bindings that are compiled for GPUs too, and those that are for nothing else.
-ONLY_CUDA = ["bind_device", "device_array"]
+ONLY_CUDA = ["bind_augment", "bind_device", "device_array"]
 BINDINGS = [
     "array_lists",
     "bind_activations",
+    "bind_control",
     "bind_conv",
+    "bind_crop_flip",
+    "bind_dropout",
+    "bind_embedding",
+    "bind_gather",
+    "bind_losses",
+    "bind_metrics",
+    "bind_norm",
     "bind_optimizer",
+    "bind_pool",
     "bind_rules",
     "bind_xla",
     "convert",

@@ -23,6 +23,7 @@ NOT_KERNELS |= {
     "Tape",
     "Predictor",
     "stop_unless_finite",
+    "note_nonfinite",
     "begin_batch",
     "clear_loss",
     "advance_random",

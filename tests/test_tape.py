@@ -48,6 +48,39 @@ def test_tape_stops_where_a_value_is_not_finite():
     assert slot[0] == position[0] == 3
 
 
+@pytest.mark.parametrize("value, expected", [(1.5, 0), (np.nan, 1), (np.inf, 1), (-np.inf, 1)])
+def test_note_of_a_value_that_is_not_finite(value, expected):
+    total, found = np.array([value]), np.zeros(1, np.float32)
+    kernels.note_nonfinite(total, found)
+    assert found[0] == expected
+    total[0] = 0
+    kernels.note_nonfinite(total, found)
+    assert found[0] == expected  # it stays until somebody clears it
+
+
+def test_state_of_a_step_beyond_its_arrays():
+    """A replay may be one too many: nothing out of place is read or written."""
+    order, position, index = np.arange(10, 15), np.zeros(1, np.int64), np.zeros(2, np.int64)
+    total, losses_, slot = np.ones(1), np.zeros(3), np.zeros(1, np.int64)
+    rates, rate, step = np.array([0.5, 0.25, 0.125]), np.zeros(1), np.zeros(1, np.int64)
+    tape = kernels.Tape()
+    tape.start()
+    kernels.begin_batch(order, position, index, 2, np.zeros(1))
+    kernels.store_loss(total, losses_, slot)
+    kernels.begin_update(rates, slot, rate, step)
+    kernels.end_batch(position, slot)
+    tape.stop()
+    tape.replay(1)
+    assert (list(index), rate[0]) == ([12, 13], 0.25)
+    tape.replay(1)
+    assert (list(index), rate[0]) == ([14, -1], 0.125)
+    tape.replay(1)
+    assert list(index) == [-1, -1]
+    assert np.isnan(rate[0])
+    assert list(losses_) == [1, 1, 1]
+    assert step[0] == slot[0] == position[0] == 4
+
+
 def test_threads_meet_only_where_they_must():
     fastnn.set_num_threads(2)
     n = 2000

@@ -48,7 +48,7 @@ void gather_rows(py::handle x, py::handle index, py::handle out) {
   }
   border.done();
   const std::int64_t count = rows.shape[0], limit = source.shape[0];
-  bool inside = true;  // on the GPU the kernel leaves the row of an index outside as it was
+  bool inside = true;  // on the GPU the kernel sets all bits of the row of an index outside
   for (std::int64_t i = 0; kOnHost && i < count; ++i) inside &= rows.ptr()[i] >= 0 && rows.ptr()[i] < limit;
   for (std::int64_t i = 0; !inside && i < count; ++i) {
     if (rows.ptr()[i] >= 0 && rows.ptr()[i] < limit) continue;

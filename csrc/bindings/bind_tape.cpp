@@ -1,10 +1,7 @@
-// Tape, and the kernels that move a training step's state on.
-#include <cmath>
+// Tape: what is recorded of the kernels that a step calls, and replayed.
 #include <vector>
 
 #include "bindings/convert.h"
-#include "bindings/launch.h"
-#include "cpu/control.h"
 #include "tape/tape.h"
 
 namespace fnn::bindings {
@@ -62,69 +59,6 @@ void start_recording(Tape& tape) {
   tape::set_recording(&tape);
 }
 
-bool stop_unless_finite(py::handle value) {
-  Border border("stop_unless_finite");
-  const double* number = border.in<double>("value", value, {1}).ptr();
-  if (Tape* tape = tape::recording()) tape->stop_unless_finite(number);
-  return std::isfinite(*number);
-}
-
-void begin_batch(py::handle order, py::handle position, py::handle index, std::int64_t batch, py::handle total) {
-  Border border("begin_batch");
-  const auto samples = border.in<std::int64_t>("order", order, {kAny});
-  const auto at = border.in<std::int64_t>("position", position, {1});
-  const auto picked = border.out<std::int64_t>("index", index, {kAny});
-  const auto sum = border.out<double>("total", total, {1});
-  border.done();
-  const std::int64_t count = picked.shape[0], first = *at.ptr() * batch;
-  if (batch < 1 || first < 0 || first + count > samples.shape[0])
-    border.fail("position", "that of a batch inside order", std::to_string(*at.ptr()));
-  launch(cpu::BeginBatch{{}, samples.ptr(), samples.shape[0], at.ptr(), picked.ptr(), batch, count, sum.ptr()});
-}
-
-void clear_loss(py::handle total) {
-  Border border("clear_loss");
-  launch(cpu::ClearLoss{{}, border.out<double>("total", total, {1}).ptr()});
-}
-
-void advance_random(py::handle state) {
-  Border border("advance_random");
-  launch(cpu::AdvanceRandom{{}, border.out<std::uint64_t>("state", state, {2}).ptr()});
-}
-
-const std::int64_t* slot_argument(Border& border, py::handle slot, std::int64_t count) {
-  const std::int64_t* at = border.in<std::int64_t>("slot", slot, {1}).ptr();
-  if (*at < 0 || *at >= count) border.fail("slot", "0 to " + std::to_string(count - 1), std::to_string(*at));
-  return at;
-}
-
-void store_loss(py::handle total, py::handle losses, py::handle slot) {
-  Border border("store_loss");
-  const auto sum = border.in<double>("total", total, {1});
-  const auto stored = border.out<double>("losses", losses, {kAny});
-  const std::int64_t* at = slot_argument(border, slot, stored.shape[0]);
-  border.done();
-  launch(cpu::StoreLoss{{}, sum.ptr(), stored.ptr(), at, stored.shape[0]});
-}
-
-void begin_update(py::handle rates, py::handle slot, py::handle rate, py::handle step) {
-  Border border("begin_update");
-  const auto all = border.in<double>("rates", rates, {kAny});
-  const std::int64_t* at = slot_argument(border, slot, all.shape[0]);
-  const auto current = border.out<double>("rate", rate, {1});
-  const auto count = border.out<std::int64_t>("step", step, {1});
-  border.done();
-  launch(cpu::BeginUpdate{{}, all.ptr(), at, all.shape[0], current.ptr(), count.ptr()});
-}
-
-void end_batch(py::handle position, py::handle slot) {
-  Border border("end_batch");
-  const auto at = border.out<std::int64_t>("position", position, {1});
-  const auto next = border.out<std::int64_t>("slot", slot, {1});
-  border.done();
-  launch(cpu::EndBatch{{}, at.ptr(), next.ptr()});
-}
-
 }  // namespace
 
 void bind_tape(py::module_& module) {
@@ -138,13 +72,6 @@ void bind_tape(py::module_& module) {
       .def("__len__", &Tape::size)
       .def_property_readonly("threads", &Tape::threads)
       .def_property_readonly("meetings", &Tape::meetings);
-  module.def("stop_unless_finite", &stop_unless_finite, "value"_a);
-  module.def("begin_batch", &begin_batch, "order"_a, "position"_a, "index"_a, "batch"_a, "total"_a);
-  module.def("clear_loss", &clear_loss, "total"_a);
-  module.def("advance_random", &advance_random, "state"_a);
-  module.def("store_loss", &store_loss, "total"_a, "losses"_a, "slot"_a);
-  module.def("begin_update", &begin_update, "rates"_a, "slot"_a, "rate"_a, "step"_a);
-  module.def("end_batch", &end_batch, "position"_a, "slot"_a);
 }
 
 }  // namespace fnn::bindings

@@ -11,15 +11,26 @@
 #define FNN_GROUPS(bind) \
   bind(activations)      \
   bind(array_lists)      \
+  bind(augment)          \
+  bind(control)          \
   bind(conv)             \
+  bind(crop_flip)        \
   bind(device)           \
+  bind(dropout)          \
+  bind(embedding)        \
+  bind(gather)           \
+  bind(losses)           \
+  bind(metrics)          \
+  bind(norm)             \
   bind(optimizer)        \
+  bind(pool)             \
   bind(rules)            \
   bind(xla)
 #else
 #define FNN_GROUPS(bind) \
   bind(activations)      \
   bind(array_lists)      \
+  bind(control)          \
   bind(conv)             \
   bind(conv_pool)        \
   bind(crop_flip)        \
