@@ -27,7 +27,13 @@ sys.path.insert(0, str(ROOT))
 import build_cuda  # noqa: E402
 
 # Kernel (a pattern of its demangled name) -> the instruction that it is fast by.
-MEANT: dict[str, str] = {}
+MEANT: dict[str, str] = {
+    r"\b(max|average)_(for|back)ward<4": "ld.128",  # also those over whole images
+    r"\b(held_rows|long_rows|mean_terms)<": "ld.128",
+    r"\b(normalize|input_gradient|sum_columns|crop_flip)<4": "ld.128",
+    r"\bgather<.*Chunk16": "ld.128",
+    r"^dropout$": "ld.128",
+}
 COUNTED = {
     "ld.128": r"\bLDG?\.E\.(?:\w+\.)*128",
     "st.128": r"\bSTG?\.E\.(?:\w+\.)*128",

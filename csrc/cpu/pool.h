@@ -22,12 +22,20 @@ struct PoolAxis {
     const std::int64_t first = start(index), room = size - first;
     return {first < 0 ? -first : 0, room < window ? room : window};
   }
-  // The windows that cover a pixel; may be empty.
-  FNN_HD Range covering(std::int64_t pixel) const {
-    const std::int64_t at = pixel + pad, last = at / stride + 1;
-    const std::int64_t begin = at < window ? 0 : (at - window) / stride + 1, end = last < windows ? last : windows;
+  // The windows that cover a pixel; may be empty. over_stride(n): n / stride, for whoever has a faster way.
+  template <class Quotient>
+  FNN_HD Range covering(std::int64_t pixel, const Quotient& over_stride) const {
+    const std::int64_t at = pixel + pad, last = over_stride(at) + 1;
+    const std::int64_t begin = at < window ? 0 : over_stride(at - window) + 1, end = last < windows ? last : windows;
     return {begin, end < begin ? begin : end};
   }
+  FNN_HD Range covering(std::int64_t pixel) const { return covering(pixel, OverStride{stride}); }
+
+ private:
+  struct OverStride {
+    std::int64_t stride;
+    FNN_HD std::int64_t operator()(std::int64_t n) const { return n / stride; }
+  };
 };
 
 struct Pooling {

@@ -69,6 +69,7 @@ __global__ void __launch_bounds__(kThreads) sum_columns(Terms terms, ColumnParts
     const std::int64_t end = grid.rows * (part + 1) / grid.parts;
     PairSums<kWidth> sums = {};
     if (column < grid.cols)
+#pragma unroll 4
       for (std::int64_t row = grid.rows * part / grid.parts + threadIdx.y; row < end; row += blockDim.y)
         terms.add(row, column, sums);
     __syncthreads();  // those of the stripe before may still be read

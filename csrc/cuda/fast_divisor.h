@@ -30,4 +30,19 @@ class FastDivisor {
   std::uint32_t factor_ = 1;
 };
 
+// Of any dividend from 0 on by any divisor of at least 1: fast as long as both are small.
+class Divisor {
+ public:
+  FNN_HD explicit Divisor(std::int64_t divisor)
+      : divisor_(divisor), fast_(static_cast<int>(divisor < INT32_MAX ? divisor : INT32_MAX)) {}
+
+  FNN_HD std::int64_t quotient(std::int64_t n) const {
+    return n < INT32_MAX ? fast_.quotient(static_cast<int>(n)) : n / divisor_;
+  }
+
+ private:
+  std::int64_t divisor_;
+  FastDivisor fast_;
+};
+
 }  // namespace fnn::cuda

@@ -10,6 +10,7 @@
 
 #include "cpu/pool.h"
 #include "cuda/channels.cuh"
+#include "cuda/fast_divisor.h"
 #include "cuda/for_each.cuh"
 
 namespace fnn::cuda {
@@ -23,11 +24,43 @@ struct NoIndex {};
 struct Place {
   std::int64_t channel, col, row, image;
 };
-__device__ FNN_INLINE Place place_of(std::int64_t item, std::int64_t packs, int width, std::int64_t cols,
-                                     std::int64_t rows) {
-  const std::int64_t pixel = item / packs, line = pixel / cols;
-  return {(item - pixel * packs) * width, pixel - line * cols, line % rows, line / rows};
-}
+class Places {
+ public:
+  Places(std::int64_t packs, int width, std::int64_t cols, std::int64_t rows)
+      : width_(width), packs_(packs), cols_(cols), rows_(rows), by_packs_(packs), by_cols_(cols), by_rows_(rows) {}
+
+  __device__ FNN_INLINE Place of(std::int64_t item) const {
+    const std::int64_t pixel = by_packs_.quotient(item), line = by_cols_.quotient(pixel);
+    const std::int64_t image = by_rows_.quotient(line);
+    return {(item - pixel * packs_) * width_, pixel - line * cols_, line - image * rows_, image};
+  }
+
+ private:
+  int width_;
+  std::int64_t packs_, cols_, rows_;
+  Divisor by_packs_, by_cols_, by_rows_;
+};
+
+// The windows above a pixel.
+class Covering {
+ public:
+  explicit Covering(const Pooling& s) : rows_(s.rows.stride), cols_(s.cols.stride) {}
+
+  __device__ FNN_INLINE Range rows(const Pooling& s, std::int64_t row) const {
+    return s.rows.covering(row, over(rows_));
+  }
+  __device__ FNN_INLINE Range cols(const Pooling& s, std::int64_t col) const {
+    return s.cols.covering(col, over(cols_));
+  }
+
+ private:
+  struct Over {
+    const Divisor& divisor;
+    __device__ FNN_INLINE std::int64_t operator()(std::int64_t n) const { return divisor.quotient(n); }
+  };
+  __device__ FNN_INLINE static Over over(const Divisor& divisor) { return {divisor}; }
+  Divisor rows_, cols_;
+};
 
 // The items of this thread.
 template <class Body>
@@ -67,10 +100,10 @@ __device__ FNN_INLINE void meet_square(const float* x, std::int64_t channels, st
 
 template <int kWidth, class Index>
 __global__ void __launch_bounds__(kThreads)
-    max_forward(Pooling s, const float* x, float* y, Index* index, std::int64_t packs, std::int64_t items) {
+    max_forward(Pooling s, Places places, const float* x, float* y, Index* index, std::int64_t items) {
   const std::int64_t row_stride = s.input_row(), window = s.cols.window;
   for_items(items, [&](std::int64_t item) {
-    const Place at = place_of(item, packs, kWidth, s.cols.windows, s.rows.windows);
+    const Place at = places.of(item);
     const Range rows = s.rows.taps(at.row), cols = s.cols.taps(at.col);
     // The window's first pixel, which is never read if it lies in the padding.
     const float* first = x + (at.image * s.rows.size + s.rows.start(at.row)) * row_stride +
@@ -105,11 +138,11 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <int kWidth, class Index>
-__global__ void __launch_bounds__(kThreads)
-    max_backward(Pooling s, const float* dy, const Index* index, float* dx, std::int64_t packs, std::int64_t items) {
+__global__ void __launch_bounds__(kThreads) max_backward(Pooling s, Places places, Covering covering, const float* dy,
+                                                         const Index* index, float* dx, std::int64_t items) {
   for_items(items, [&](std::int64_t item) {
-    const Place at = place_of(item, packs, kWidth, s.cols.size, s.rows.size);
-    const Range rows = s.rows.covering(at.row), cols = s.cols.covering(at.col);
+    const Place at = places.of(item);
+    const Range rows = covering.rows(s, at.row), cols = covering.cols(s, at.col);
     const std::int64_t image = at.image * s.rows.windows * s.output_row() + at.channel;
     Channels<float, kWidth> sum = {};
 #pragma unroll 1  // where windows do not overlap there is one, and more warps hide its latency better
@@ -133,10 +166,10 @@ __global__ void __launch_bounds__(kThreads)
 
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
-    average_forward(Pooling s, const float* x, float* y, std::int64_t packs, std::int64_t items) {
+    average_forward(Pooling s, Places places, const float* x, float* y, std::int64_t items) {
   const std::int64_t row_stride = s.input_row();
   for_items(items, [&](std::int64_t item) {
-    const Place at = place_of(item, packs, kWidth, s.cols.windows, s.rows.windows);
+    const Place at = places.of(item);
     const Range rows = s.rows.taps(at.row), cols = s.cols.taps(at.col);
     const float* first = x + (at.image * s.rows.size + s.rows.start(at.row)) * row_stride +
                          s.cols.start(at.col) * s.channels + at.channel;
@@ -159,10 +192,10 @@ __global__ void __launch_bounds__(kThreads)
 // The share of a window's gradient that a pixel gets is a product of one factor for its rows and one for its columns.
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
-    average_backward(Pooling s, const float* dy, float* dx, std::int64_t packs, std::int64_t items) {
+    average_backward(Pooling s, Places places, Covering covering, const float* dy, float* dx, std::int64_t items) {
   for_items(items, [&](std::int64_t item) {
-    const Place at = place_of(item, packs, kWidth, s.cols.size, s.rows.size);
-    const Range rows = s.rows.covering(at.row), cols = s.cols.covering(at.col);
+    const Place at = places.of(item);
+    const Range rows = covering.rows(s, at.row), cols = covering.cols(s, at.col);
     const float* image = dy + at.image * s.rows.windows * s.output_row() + at.channel;
     Channels<float, kWidth> sum = {};
 #pragma unroll 1
@@ -185,6 +218,10 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- launchers
 
+// A result's pixels, in packs of `width` channels.
+Places windows_of(const Pooling& s, int width) { return {s.channels / width, width, s.cols.windows, s.rows.windows}; }
+Places pixels_of(const Pooling& s, int width) { return {s.channels / width, width, s.cols.size, s.rows.size}; }
+
 // Calls body(Index{}) with the type of the positions.
 template <class Body>
 void with_index(int index_bytes, const Body& body) {
@@ -196,13 +233,14 @@ void with_index(int index_bytes, const Body& body) {
 
 template <>
 void run(const cpu::MaxPoolForward& k, cudaStream_t stream) {
+  if (k.shape.output_count() == 0) return;
   with_width(k.shape.channels, aligned_to_four(k.index, k.index_bytes), {k.x, k.y}, [&](auto width) {
-    const std::int64_t packs = k.shape.channels / width, items = k.shape.output_count() / width;
-    if (items == 0) return;
+    constexpr int kWidth = decltype(width)::value;
+    const std::int64_t items = k.shape.output_count() / kWidth;
     const auto start = [&](auto index) {
       using Index = decltype(index);
-      FNN_CUDA_CHECK(launch(max_forward<decltype(width)::value, Index>, blocks_for(items), kThreads, 0, stream, k.shape,
-                            k.x, k.y, static_cast<Index*>(k.index), packs, items));
+      FNN_CUDA_CHECK(launch(max_forward<kWidth, Index>, blocks_for(items), kThreads, 0, stream, k.shape,
+                            windows_of(k.shape, kWidth), k.x, k.y, static_cast<Index*>(k.index), items));
     };
     if (k.index_bytes == 0) return start(NoIndex{});
     with_index(k.index_bytes, start);
@@ -211,34 +249,38 @@ void run(const cpu::MaxPoolForward& k, cudaStream_t stream) {
 
 template <>
 void run(const cpu::MaxPoolBackward& k, cudaStream_t stream) {
+  if (k.shape.input_count() == 0) return;
   with_width(k.shape.channels, aligned_to_four(k.index, k.index_bytes), {k.dy, k.dx}, [&](auto width) {
-    const std::int64_t packs = k.shape.channels / width, items = k.shape.input_count() / width;
-    if (items == 0) return;
+    constexpr int kWidth = decltype(width)::value;
+    const std::int64_t items = k.shape.input_count() / kWidth;
     with_index(k.index_bytes, [&](auto index) {
       using Index = decltype(index);
-      FNN_CUDA_CHECK(launch(max_backward<decltype(width)::value, Index>, blocks_for(items), kThreads, 0, stream,
-                            k.shape, k.dy, static_cast<const Index*>(k.index), k.dx, packs, items));
+      FNN_CUDA_CHECK(launch(max_backward<kWidth, Index>, blocks_for(items), kThreads, 0, stream, k.shape,
+                            pixels_of(k.shape, kWidth), Covering(k.shape), k.dy, static_cast<const Index*>(k.index),
+                            k.dx, items));
     });
   });
 }
 
 template <>
 void run(const cpu::AveragePoolForward& k, cudaStream_t stream) {
+  if (k.shape.output_count() == 0) return;
   with_width(k.shape.channels, true, {k.x, k.y}, [&](auto width) {
-    const std::int64_t packs = k.shape.channels / width, items = k.shape.output_count() / width;
-    if (items == 0) return;
-    FNN_CUDA_CHECK(launch(average_forward<decltype(width)::value>, blocks_for(items), kThreads, 0, stream, k.shape, k.x,
-                          k.y, packs, items));
+    constexpr int kWidth = decltype(width)::value;
+    const std::int64_t items = k.shape.output_count() / kWidth;
+    FNN_CUDA_CHECK(launch(average_forward<kWidth>, blocks_for(items), kThreads, 0, stream, k.shape,
+                          windows_of(k.shape, kWidth), k.x, k.y, items));
   });
 }
 
 template <>
 void run(const cpu::AveragePoolBackward& k, cudaStream_t stream) {
+  if (k.shape.input_count() == 0) return;
   with_width(k.shape.channels, true, {k.dy, k.dx}, [&](auto width) {
-    const std::int64_t packs = k.shape.channels / width, items = k.shape.input_count() / width;
-    if (items == 0) return;
-    FNN_CUDA_CHECK(launch(average_backward<decltype(width)::value>, blocks_for(items), kThreads, 0, stream, k.shape,
-                          k.dy, k.dx, packs, items));
+    constexpr int kWidth = decltype(width)::value;
+    const std::int64_t items = k.shape.input_count() / kWidth;
+    FNN_CUDA_CHECK(launch(average_backward<kWidth>, blocks_for(items), kThreads, 0, stream, k.shape,
+                          pixels_of(k.shape, kWidth), Covering(k.shape), k.dy, k.dx, items));
   });
 }
 

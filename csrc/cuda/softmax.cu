@@ -6,7 +6,7 @@
 
 #include "cpu/softmax.h"
 #include "cuda/for_each.cuh"
-#include "cuda/reduce.cuh"
+#include "cuda/row_packs.cuh"
 
 namespace fnn::cuda {
 namespace {
@@ -15,23 +15,6 @@ using std::int64_t;
 
 constexpr int kRowWarps = 4;       // rows that a block of warps works on at a time
 constexpr int kLongThreads = 256;  // of a block that works on one row
-
-// Of one row: the packs of a lane or thread among `threads`, in turns.
-struct RowPacks {
-  int64_t cols;
-  bool whole;
-  int threads, mine;
-
-  __device__ int64_t at(int64_t turn) const { return (turn * threads + mine) * kPack; }
-  __device__ Pack load(const float* row, int64_t turn, float fill) const {
-    const int64_t c = at(turn);
-    return load_pack(row + c, cols - c, whole, fill);
-  }
-  __device__ void store(float* row, int64_t turn, const Pack& pack) const {
-    const int64_t c = at(turn);
-    store_pack(row + c, pack, cols - c, whole);
-  }
-};
 
 template <int kTurns>
 __global__ void __launch_bounds__(kRowWarps* kWarp)
@@ -63,11 +46,6 @@ __global__ void __launch_bounds__(kRowWarps* kWarp)
       packs.store(y + r * cols, t, row[t]);
     }
   }
-}
-
-// exp(x - shift), where both may be -inf: that is an element that doesn't count.
-__device__ inline float shifted_exp(float x, float shift) {
-  return x == -INFINITY && shift == -INFINITY ? 0.f : exp(x - shift);
 }
 
 __global__ void __launch_bounds__(kLongThreads)
@@ -133,12 +111,6 @@ __global__ void __launch_bounds__(kLongThreads)
       packs.store(dx + r * cols, t, grad);
     }
   }
-}
-
-// Whether rows may be read in packs: each of them begins where one may lie.
-template <class... T>
-bool whole_packs(int64_t cols, const T*... pointers) {
-  return cols % kPack == 0 && aligned(pointers...);
 }
 
 // Calls f with the smallest number of turns, as a type, in which a warp sees all columns.
