@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bindings/given_array.h"
+
 namespace fnn::bindings {
 
 template <class Length, class Stride>
@@ -117,6 +119,24 @@ bool see_numpy(py::handle object, bool written, Seen* seen) {
   return true;
 }
 
+#ifdef FNN_CUDA
+// An array that shows itself by __cuda_array_interface__, and by its attribute `device` on which GPU it is.
+bool see_interface(py::handle object, bool written, Seen* seen) {
+  GivenArray given;
+  if (!read_device_array(object, given) || given.name == nullptr) return false;
+  const RawArray& array = given.array;
+  if (!given.numeric || !given.aligned || (written && !given.writable) || array.rank > kMaxRank) return false;
+  for (int i = 0; i < array.rank; ++i)
+    if (array.strides[i] % array.item_size != 0) return false;
+  seen->dtype = given.name;
+  seen->data = array.data;
+  seen->layout.set(array.rank, array.shape, array.strides, array.item_size);
+  const py::object number = py::getattr(py::getattr(object, "device", py::none()), "id", py::none());
+  seen->device = number.is_none() ? 0 : number.cast<std::int32_t>();
+  return true;
+}
+#endif
+
 constexpr std::int32_t kDevice = kOnHost ? dlpack::kCpu : dlpack::kCuda;  // of arrays that can be seen
 
 bool see_tensor(py::handle object, dlpack::ShowTensor show, Seen* seen) {
@@ -163,8 +183,13 @@ std::unique_ptr<ArrayLists> ArrayLists::of(const py::list& lists, const std::str
       Seen* const seen = k == 0 ? &first : &other;
       if (kOnHost && py::isinstance<py::array>(object)) {
         if (!see_numpy(object, roles[k] != 'r', seen)) return nullptr;
-      } else if (show == nullptr || !PyObject_TypeCheck(object.ptr(), type) || !see_tensor(object, show, seen)) {
-        return nullptr;
+      } else if (show != nullptr && PyObject_TypeCheck(object.ptr(), type)) {
+        if (!see_tensor(object, show, seen)) return nullptr;
+      } else {
+#ifdef FNN_CUDA
+        if ((tensors && PyObject_TypeCheck(object.ptr(), type)) || !see_interface(object, roles[k] != 'r', seen))
+#endif
+          return nullptr;
       }
       if (i == 0 && k == 0) found->device_ = seen->device;
       if (!kOnHost && seen->device != found->device_) return nullptr;

@@ -65,7 +65,7 @@ bool read_device_array(py::handle object, GivenArray& given) {
   array.item_size = std::stoll(typestr.substr(2));
   read_axes(interface, array);
   const NamedType* type = named_type(typestr);
-  if (type != nullptr) given.dtype = type->dtype;
+  if (type != nullptr) given.dtype = type->dtype, given.name = type->name;
   given.numeric = typestr[0] != (PY_LITTLE_ENDIAN ? '>' : '<') && typestr[1] != 'O';
   given.contiguous = array.rank <= kMaxRank && is_contiguous(array);
   given.aligned = reinterpret_cast<std::uintptr_t>(array.data) % static_cast<std::uintptr_t>(array.item_size) == 0;

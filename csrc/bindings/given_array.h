@@ -9,7 +9,8 @@ namespace fnn::bindings {
 struct GivenArray {
   RawArray array;  // its shape and strides only up to kMaxRank axes
   DType dtype = DType::other;
-  bool numeric = true;  // elements are plain bytes in this machine's order, no references to objects
+  const char* name = nullptr;  // of the dtype, as NumPy calls it; only of one on the GPU, and where it's known
+  bool numeric = true;         // elements are plain bytes in this machine's order, no references to objects
   bool contiguous = false, aligned = false, writable = false;
 };
 

@@ -64,6 +64,7 @@ TensorTable::TensorTable(const py::list& params, const py::list& grads, const py
   find_written();
   check_grads();
   copy_settings(l1, l2, decay, lr_scale);
+  note_change();
 }
 
 std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::handle grads, const py::list& states,
@@ -100,6 +101,7 @@ std::unique_ptr<TensorTable> TensorTable::of_addresses(py::handle params, py::ha
   table->find_written();
   table->check_grads();
   table->copy_settings(l1, l2, decay, lr_scale);
+  table->note_change();
   return table;
 }
 

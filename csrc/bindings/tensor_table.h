@@ -69,7 +69,11 @@ class TensorTable {
   void check_grads() const;
   [[noreturn]] static void refuse_overlap(const Extent& one, const Extent& other);
 #ifdef FNN_CUDA
-  void note_change() { on_device_.note_change(); }
+  // Enqueued at once: a graph that is captured later finds it there.
+  void note_change() {
+    on_device_.note_change();
+    list();
+  }
   void note_grads() { on_device_.note_grads(); }
   mutable cuda::DeviceTable on_device_;
 #else

@@ -75,23 +75,39 @@ DeviceTensors put_table(cudaStream_t stream, const cpu::OptimizerTensor* tensors
 
 DeviceTable::~DeviceTable() {
   if (memory_ != nullptr) cudaFree(memory_);  // waits for what still uses it
+  for (void* memory : captured_memory_) cudaFree(memory);
 }
 
 const DeviceTensors* DeviceTable::on(cudaStream_t stream, const cpu::OptimizerTensor* tensors, std::int64_t count) {
+  const bool captures = capturing(stream);
+  if ((all_changed_ || grads_changed_) && captured_) {  // a graph goes on with the table as it was
+    captured_memory_.push_back(memory_);
+    memory_ = nullptr;
+    captured_ = false;
+    all_changed_ = true;
+  }
   if (memory_ == nullptr) FNN_CUDA_CHECK(cudaMalloc(&memory_, table_bytes(count)));
+  if (stream != stream_ && !captures) all_changed_ = true;  // nothing says that the other stream has come so far
   if (all_changed_) {
     view_ = put_table(stream, tensors, count, memory_);
   } else if (grads_changed_) {
-    std::vector<std::uint64_t> grads(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i)
-      grads[static_cast<std::size_t>(i)] = reinterpret_cast<std::uintptr_t>(tensors[i].grad);
-    auto* const table = static_cast<cpu::OptimizerTensor*>(memory_);
-    in_parts(grads.data(), count, [&](const Words& some, std::int64_t first, int part) {
-      FNN_CUDA_CHECK(launch(put_grads, 1, kWords, 0, stream, some, part, table + first));
-    });
+    move_grads(stream, tensors, count);
   }
-  if (!capturing(stream)) all_changed_ = grads_changed_ = false;  // a graph that is captured has not run yet
+  captured_ = captured_ || captures;
+  if (captures) return &view_;  // the graph has not run yet
+  all_changed_ = grads_changed_ = false;
+  stream_ = stream;
   return &view_;
+}
+
+void DeviceTable::move_grads(cudaStream_t stream, const cpu::OptimizerTensor* tensors, std::int64_t count) {
+  std::vector<std::uint64_t> grads(static_cast<std::size_t>(count));
+  for (std::int64_t i = 0; i < count; ++i)
+    grads[static_cast<std::size_t>(i)] = reinterpret_cast<std::uintptr_t>(tensors[i].grad);
+  auto* const table = static_cast<cpu::OptimizerTensor*>(memory_);
+  in_parts(grads.data(), count, [&](const Words& some, std::int64_t first, int part) {
+    FNN_CUDA_CHECK(launch(put_grads, 1, kWords, 0, stream, some, part, table + first));
+  });
 }
 
 }  // namespace fnn::cuda

@@ -2,6 +2,7 @@
 // out.
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "cpu/tensor_list.h"
 #include "cuda/run.h"
@@ -31,13 +32,18 @@ class DeviceTable {
   // What has changed in the host's table since it was enqueued.
   void note_change() { all_changed_ = true; }
   void note_grads() { grads_changed_ = true; }
-  // The table as what is enqueued in the stream from now on finds it. There are always as many tensors.
+  // The table as what is enqueued in the stream from now on finds it. There are always as many tensors. A graph that is
+  // captured is taken to begin after what has been enqueued; it keeps the table that it finds for ever.
   const DeviceTensors* on(cudaStream_t stream, const cpu::OptimizerTensor* tensors, std::int64_t count);
 
  private:
+  void move_grads(cudaStream_t stream, const cpu::OptimizerTensor* tensors, std::int64_t count);
+
   DeviceTensors view_ = {};
   void* memory_ = nullptr;
-  bool all_changed_ = true, grads_changed_ = false;
+  std::vector<void*> captured_memory_;  // that graphs go on reading
+  cudaStream_t stream_ = nullptr;       // that the table is ready in
+  bool all_changed_ = true, grads_changed_ = false, captured_ = false;
 };
 
 // Enqueues a copy of the host's words, by way of kernel arguments.

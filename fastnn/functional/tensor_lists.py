@@ -198,15 +198,15 @@ def _build(
         options["seed"] = settings.seed
     states = [addresses[name] for name in names]
     make = place.kernels.TensorTable.of_addresses
-    try:
-        with place.current():
+    with place.current():
+        try:
             table = make(addresses["params"], addresses["grads"], states, counts, **options)
-    except ValueError as error:
-        raise ValueError(_in_words_of(function, lists, error)) from None
-    if settings.matrices:
-        table.set_rows(rows)
-    if settings.adapts is not None:
-        table.set_adapts(_per_tensor(function, "adapts", settings.adapts, len(counts)))
+        except ValueError as error:
+            raise ValueError(_in_words_of(function, lists, error)) from None
+        if settings.matrices:
+            table.set_rows(rows)
+        if settings.adapts is not None:
+            table.set_adapts(_per_tensor(function, "adapts", settings.adapts, len(counts)))
     return table
 
 

@@ -176,10 +176,10 @@ class Part:
                 borrowed=True,
                 **settings,
             )
-        if adapts is not None:
-            table.set_adapts(adapts)
-        if rows is not None:
-            table.set_rows(rows)
+            if adapts is not None:
+                table.set_adapts(adapts)
+            if rows is not None:
+                table.set_rows(rows)
         return table
 
     def _fixed_options(self, optimizer: Optimizer) -> tuple[Any, ...]:
