@@ -28,7 +28,6 @@ _X86_FLAGS = {
 _ALIGNMENT = 64  # bytes: a cache line, and a vector of AVX-512
 
 _loaded: dict[str, ModuleType] = {}
-_loaded_cuda: dict[str, ModuleType] = {}
 _num_threads: int | None = None
 
 kernels: Any  # set by __getattr__ on first use
@@ -163,9 +162,7 @@ def load_cuda() -> ModuleType:
     Raises:
         ImportError: they weren't built.
     """
-    if "cuda" not in _loaded_cuda:
-        _loaded_cuda["cuda"] = importlib.import_module("fastnn._cuda")
-    return _loaded_cuda["cuda"]
+    return _devices.load_cuda()
 
 
 def cuda_kernels(function: str, argument: str, device: str = "cuda") -> ModuleType:
