@@ -1,5 +1,9 @@
 """fastnn.functional's optimizer steps over arrays on a GPU, which the emulator and NumPy's memory stand for."""
 
+import contextlib
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from emulated_kernels import load, on_device
@@ -8,7 +12,7 @@ from spoilt import refused
 
 from fastnn import _backend
 from fastnn import functional as F  # noqa: N812
-from fastnn.functional import tensor_lists
+from fastnn.functional import places, tensor_lists
 
 STEPS = 4
 ROWS = {
@@ -135,3 +139,69 @@ def test_arrays_that_overlap():
     memory = array_of(0, 12)
     arrays = [on_device(memory[:8])], [on_device(memory[4:])]
     refused(lambda: F.sgd_(*arrays, lr=0.1), r"^sgd_: grads\[0\] must be memory apart from params\[0\]")
+
+
+# ---- streams
+
+
+class Entered:
+    """A framework's device as a context, which notes when it's entered and left."""
+
+    def __init__(self, notes, name):
+        self.notes, self.name = notes, name
+
+    def __enter__(self):
+        self.notes.append(f"enter {self.name}")
+
+    def __exit__(self, *error):
+        self.notes.append(f"leave {self.name}")
+
+
+def test_kernels_go_to_the_current_stream_of_the_framework(gpu):
+    notes = []
+    with pytest.raises(KeyError), places.OnStream(Entered(notes, "GPU 1"), lambda: 0x50, gpu):
+        assert gpu.current_stream() == 0x50 and notes == ["enter GPU 1"]
+        raise KeyError
+    assert gpu.current_stream() == 0 and notes == ["enter GPU 1", "leave GPU 1"]
+
+
+def test_the_stream_of_torch(gpu, monkeypatch):
+    torch, notes = pytest.importorskip("torch"), []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: Entered(notes, device))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: SimpleNamespace(cuda_stream=0x70 + device.index))
+    tensor = torch.ones(3)
+    monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda:2"), raising=False)
+    place = places.place_of("f", [tensor])
+    assert not place.on_cpu and place.device == "cuda:2"
+    with place.current():
+        assert gpu.current_stream() == 0x72
+    assert notes == ["enter cuda:2", "leave cuda:2"]
+
+
+def test_the_stream_of_cupy(gpu, monkeypatch):
+    notes = []
+
+    class Ndarray:
+        __cuda_array_interface__ = {}
+        device = Entered(notes, "CuPy's")
+
+    Ndarray.device.id = 1
+    stream = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=0x90))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(ndarray=Ndarray, cuda=stream))
+    place = places.place_of("f", [Ndarray()])
+    assert place.device == "cuda:1"
+    with place.current():
+        assert gpu.current_stream() == 0x90
+    assert notes == ["enter CuPy's", "leave CuPy's"]
+
+
+def test_arrays_of_others_go_to_the_stream_that_is_current(gpu):
+    with gpu.use_stream(0x30), places.place_of("f", [on_device(array_of(0))]).current():
+        assert gpu.current_stream() == 0x30
+    assert isinstance(places.CPU.current(), contextlib.nullcontext)
+
+
+def test_devices_that_may_be_the_same():
+    pairs = [("cpu", "cpu"), ("cuda:1", "cuda:1"), ("cuda", "cuda:1"), ("cuda:1", "cuda")]
+    assert all(places.same_device(*pair) for pair in pairs)
+    assert not any(places.same_device(*pair) for pair in [("cpu", "cuda"), ("cuda:0", "cuda:1"), ("cuda:0", "cpu")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -55,18 +55,38 @@ class OnGpu(Place):
     def kernels(self) -> ModuleType:
         return _backend.cuda_kernels(self._function, self._name, self.device)
 
-    @contextlib.contextmanager
-    def current(self) -> Any:
+    def current(self) -> AbstractContextManager[Any]:
         torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
         if torch is not None and isinstance(self._array, torch.Tensor):
             device = self._array.device
-            with torch.cuda.device(device), self.kernels.use_stream(torch.cuda.current_stream(device).cuda_stream):
-                yield
-        elif cupy is not None and isinstance(self._array, cupy.ndarray):
-            with self._array.device, self.kernels.use_stream(cupy.cuda.get_current_stream().ptr):
-                yield
-        else:
-            yield
+            return OnStream(
+                torch.cuda.device(device), lambda: torch.cuda.current_stream(device).cuda_stream, self.kernels
+            )
+        if cupy is not None and isinstance(self._array, cupy.ndarray):
+            return OnStream(self._array.device, lambda: cupy.cuda.get_current_stream().ptr, self.kernels)
+        return _NOTHING
+
+
+class OnStream:
+    """A context in which kernels are enqueued where a framework enqueues what it does on a GPU.
+
+    Args:
+        device: a context of the framework's, in which that GPU is the current one.
+        stream: the address of the framework's current stream, to be called in it.
+        kernels: the extension module.
+    """
+
+    def __init__(self, device: AbstractContextManager[Any], stream: Callable[[], int], kernels: Any) -> None:
+        self._device, self._find, self._kernels = device, stream, kernels
+
+    def __enter__(self) -> None:
+        self._device.__enter__()
+        self._stream = self._kernels.use_stream(self._find())
+        self._stream.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._stream.__exit__(*error)
+        self._device.__exit__(*error)
 
 
 CPU = Place()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastnn import _backend
+from fastnn.functional.places import OnStream
 
 _NOTHING: Any = contextlib.nullcontext()
 
@@ -21,13 +22,9 @@ def kernels_of(function: str, device: torch.device) -> ModuleType:
 
 def current(device: torch.device, kernels: ModuleType) -> Any:
     """A context in which kernels are enqueued where torch enqueues what it does on the device."""
-    return _NOTHING if device.type == "cpu" else _on_gpu(device, kernels)
-
-
-@contextlib.contextmanager
-def _on_gpu(device: torch.device, kernels: ModuleType) -> Any:
-    with torch.cuda.device(device), kernels.use_stream(torch.cuda.current_stream(device).cuda_stream):
-        yield
+    if device.type == "cpu":
+        return _NOTHING
+    return OnStream(torch.cuda.device(device), lambda: torch.cuda.current_stream(device).cuda_stream, kernels)
 
 
 def new_flag(device: torch.device) -> Any:
