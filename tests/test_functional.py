@@ -33,7 +33,7 @@ def test_gemm(transpose_a, transpose_b):
 
 
 def test_dense_and_images_equal_the_layers():
-    x = normal(3, 8, 7, 4)
+    x, sequences = normal(3, 8, 7, 4), normal(3, 6, 4)
     cases = [
         (layers.Dense(5, "softmax"), lambda k, b: F.dense(x.reshape(3, -1), k, b, "softmax"), x.reshape(3, -1)),
         (layers.Conv2D(6, 3, 2, "same", groups=2), lambda k, b: F.conv2d(x, k, b, 2, "same", 1, 2), x),
@@ -42,6 +42,11 @@ def test_dense_and_images_equal_the_layers():
         (layers.Conv2D(6, 3, 1, 1, activation="softmax"), lambda k, b: F.conv2d(x, k, b, 1, 1, 1, 1, "softmax"), x),
         (layers.DepthwiseConv2D(3, 1, "same", 2), lambda k, b: F.depthwise_conv2d(x, k, b, 1, "same"), x),
         (layers.DepthwiseConv2D(2, activation="elu"), lambda k, b: F.depthwise_conv2d(x, k, b, activation="elu"), x),
+        (layers.SimpleRNN(5, "relu"), lambda *weights: F.simple_rnn(sequences, *weights, activation="relu"), sequences),
+        (layers.LSTM(5, return_sequences=True), lambda *w: F.lstm(sequences, *w, return_sequences=True), sequences),
+        (layers.LSTM(5, None, "tanh"), lambda *w: F.lstm(sequences, *w, None, "tanh"), sequences),
+        (layers.GRU(5, go_backwards=True), lambda *w: F.gru(sequences, *w, go_backwards=True), sequences),
+        (layers.GRU(5, reset_after=False), lambda *w: F.gru(sequences, *w, reset_after=False), sequences),
         (layers.BatchNormalization(), lambda *weights: F.batch_norm(x, *weights), x),
         (layers.LayerNormalization(epsilon=0.1), lambda *weights: F.layer_norm(x, *weights, epsilon=0.1), x),
         (layers.MaxPooling2D(3, 2, "same"), lambda: F.max_pool2d(x, 3, 2, "same"), x),
@@ -67,10 +72,20 @@ def test_batch_norm_by_its_own_statistics():
         (lambda: F.layer_norm(np.ones((), np.float32)), ValueError, "layer_norm: x must be an array with at least"),
         (lambda: F.layer_norm(normal(2, 3), epsilon=-1), ValueError, "layer_norm: epsilon must be .*, got -1"),
         (lambda: F.batch_norm(normal(2, 3), mean=normal(3)), ValueError, "both given or both None, got one of them"),
+        (
+            lambda: F.lstm(normal(2, 3), normal(3, 8), normal(2, 8)),
+            ValueError,
+            "lstm: x must be an array with 3 axes, got",
+        ),
+        (
+            lambda: F.gru(normal(2, 3, 1), normal(1, 6), normal(2, 6), activation="gelu"),
+            ValueError,
+            "gru: activation must be",
+        ),
         (lambda: F.batch_norm(normal(0, 3)), ValueError, "batch_norm: x must be an array with elements, where"),
     ],
 )
-def test_messages_of_normalization(call, error, message):
+def test_messages_of_normalization_and_recurrence(call, error, message):
     with pytest.raises(error, match=message):
         call()
 

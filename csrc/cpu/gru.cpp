@@ -152,29 +152,11 @@ void backward_step(const GruBackward& k, const BackwardMemory& m, Range samples,
   if (k.reset_after) state.multiply(m.r_candidate, rows, m.dz + 2 * u, ldz, m.dh, u, nullptr, true, m.product);
 }
 
-float* after(float* begin, std::int64_t floats) { return begin == nullptr ? nullptr : begin + floats; }
-
-// The products over all steps: the first two blocks and the candidate's apart.
-struct Products {
-  Gemm dw, dw_candidate, dx, dx_candidate, dr, dr_candidate;
-
-  explicit Products(const GruBackward& k) : Products(k, StepGradients{k, 4 * k.units}, k.units, k.dz, k.accumulate) {}
-  Products(const GruBackward& k, const StepGradients& of, std::int64_t u, const float* dz, bool adds)
-      : dw(of.input_weights(k.x, dz, 2 * u, k.dw, 3 * u, adds)),
-        dw_candidate(of.input_weights(k.x, dz + 3 * u, u, after(k.dw, 2 * u), 3 * u, adds)),
-        dx(of.inputs(dz, 2 * u, k.w, 3 * u, k.dx, false)),
-        dx_candidate(of.inputs(dz + 3 * u, u, k.w + 2 * u, 3 * u, k.dx, true)),
-        dr(of.recurrent_weights(k.h, dz, k.reset_after ? 3 * u : 2 * u, k.dr, 3 * u, adds)),
-        dr_candidate{{},         u,     u,     k.n * k.steps,      k.gates + 2 * u, 4 * u, true,
-                     dz + 3 * u, 4 * u, false, after(k.dr, 2 * u), 3 * u,           adds,  {}} {}
-};
-
 void bias_gradients(const GruBackward& k, const Worker& worker) {
   const std::int64_t u = k.units;
-  const StepGradients of{k, 4 * u};
-  of.biases(worker, k.dz, 2 * u, k.dbias, k.accumulate);
-  of.biases(worker, k.dz + 3 * u, u, k.dbias + 2 * u, k.accumulate);
-  if (k.reset_after) of.biases(worker, k.dz, 3 * u, k.dbias + 3 * u, k.accumulate);
+  sum_biases(worker, k, k.dz, 4 * u, 2 * u, k.dbias, k.accumulate);
+  sum_biases(worker, k, k.dz + 3 * u, 4 * u, u, k.dbias + 2 * u, k.accumulate);
+  if (k.reset_after) sum_biases(worker, k, k.dz, 4 * u, 3 * u, k.dbias + 3 * u, k.accumulate);
 }
 
 }  // namespace
@@ -193,7 +175,7 @@ void GruForward::operator()(const Worker& worker) const {
 
 Scratch GruBackward::scratch(int threads) const {
   Scratch need = BackwardMemory(*this, nullptr, nullptr).need;
-  const Products of(*this);
+  const GruGradients of(*this);
   for (const Gemm& product : {of.dw, of.dw_candidate, of.dx, of.dx_candidate, of.dr, of.dr_candidate})
     need = enough_for(need, product.scratch(threads));
   return need;
@@ -201,7 +183,7 @@ Scratch GruBackward::scratch(int threads) const {
 
 void GruBackward::operator()(const Worker& worker) const {
   const BackwardMemory m(*this, worker.shared<void>(), worker.scratch<void>());
-  const Products of(*this);
+  const GruGradients of(*this);
   Panels(2 * units, units).pack(worker, r, 3 * units, true, m.r);
   Panels(units, units).pack(worker, r + 2 * units, 3 * units, true, m.r_candidate);
   std::fill_n(m.zeros, units, 0.f);
@@ -219,7 +201,7 @@ void GruBackward::operator()(const Worker& worker) const {
     of.dx_candidate(worker);
   }
   worker.barrier();
-  StepGradients{*this, 4 * units}.clear_first_steps(worker, dz, (reset_after ? 3 : 2) * units);
+  clear_first_steps(worker, *this, dz, 4 * units, (reset_after ? 3 : 2) * units);
   worker.barrier();
   if (dr != nullptr) of.dr(worker);
 }

@@ -154,10 +154,10 @@ void LstmBackward::operator()(const Worker& worker) const {
   backward_steps(*this, worker, m);
   worker.barrier();
   if (dw != nullptr) of.input_weights(x, dz, columns, dw, columns, accumulate)(worker);
-  if (dbias != nullptr) of.biases(worker, dz, columns, dbias, accumulate);
+  if (dbias != nullptr) sum_biases(worker, *this, dz, columns, columns, dbias, accumulate);
   if (dx != nullptr) of.inputs(dz, columns, w, columns, dx, false)(worker);
   worker.barrier();
-  of.clear_first_steps(worker, dz, columns);
+  clear_first_steps(worker, *this, dz, columns, columns);
   worker.barrier();
   if (dr != nullptr) of.recurrent_weights(h, dz, columns, dr, columns, accumulate)(worker);
 }

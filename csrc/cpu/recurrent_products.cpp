@@ -66,33 +66,13 @@ void add_output_gradient(const Recurrence& k, const float* dy, std::int64_t samp
   map(0, k.units, dh, [](Vec a, Vec b) { return a + b; }, static_cast<const float*>(dh), from);
 }
 
-Gemm StepGradients::input_weights(const float* x, const float* dz, std::int64_t columns, float* dw, std::int64_t ldw,
-                                  bool accumulate) const {
-  return {{}, k.features, columns, k.n * k.steps, x, k.features, true, dz, ldz, false, dw, ldw, accumulate, {}};
-}
-
-// The output before dz's row i is h's row i - 1, or i + 1 where time runs backwards; at the samples' borders, where it
-// belongs to another sample, dz is 0.
-Gemm StepGradients::recurrent_weights(const float* h, const float* dz, std::int64_t columns, float* dr,
-                                      std::int64_t ldr, bool accumulate) const {
-  const std::int64_t pairs = std::max<std::int64_t>(k.n * k.steps - 1, 0);
-  const float* before = k.reversed && pairs > 0 ? h + k.units : h;
-  const float* after = k.reversed || pairs == 0 ? dz : dz + ldz;
-  return {{}, k.units, columns, pairs, before, k.units, true, after, ldz, false, dr, ldr, accumulate, {}};
-}
-
-Gemm StepGradients::inputs(const float* dz, std::int64_t columns, const float* w, std::int64_t ldw, float* dx,
-                           bool accumulate) const {
-  return {{}, k.n * k.steps, k.features, columns, dz, ldz, false, w, ldw, true, dx, k.features, accumulate, {}};
-}
-
-void StepGradients::biases(const Worker& worker, const float* dz, std::int64_t columns, float* dbias,
-                           bool accumulate) const {
+void sum_biases(const Worker& worker, const Recurrence& k, const float* dz, std::int64_t ldz, std::int64_t columns,
+                float* dbias, bool accumulate) {
   const Range mine = share(columns, worker.rank, worker.size, 16);
   column_sums(mine, dz, dbias + mine.begin, k.n * k.steps, ldz, accumulate);
 }
 
-void StepGradients::clear_first_steps(const Worker& worker, float* dz, std::int64_t columns) const {
+void clear_first_steps(const Worker& worker, const Recurrence& k, float* dz, std::int64_t ldz, std::int64_t columns) {
   const Range mine = share(k.n, worker.rank, worker.size);
   for (std::int64_t i = mine.begin; k.steps > 0 && i < mine.end; ++i)
     std::memset(dz + place(k, i, 0) * ldz, 0, bytes_of(columns));

@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cpu/gemm.h"
-#include "cpu/recurrent.h"
+#include "cpu/panel.h"
+#include "cpu/recurrent_gradients.h"
 
 namespace fnn::cpu {
 
-// A matrix [depth, columns] in panels of two vectors, each contiguous: rows of a wide matrix lie so far apart that they
-// evict each other from the first-level cache. Results have the same bits however rows are divided.
+// A matrix [depth, columns] in panels as wide as the widest tile, each contiguous: rows of a wide matrix lie so far
+// apart that they evict each other from the first-level cache. Results have the same bits however rows are divided.
 class Panels {
  public:
   Panels(std::int64_t depth, std::int64_t columns) : depth_(depth), columns_(columns) {}
@@ -28,7 +28,7 @@ class Panels {
   std::int64_t scratch_floats(std::int64_t rows) const;
 
  private:
-  static constexpr std::int64_t kWidth = 2 * kLanes;
+  static constexpr std::int64_t kWidth = kMaxTileVectors * kLanes;
   std::int64_t count() const { return (columns_ + kWidth - 1) / kWidth; }
   Gemm product(std::int64_t rows, std::int64_t columns) const;
 
@@ -50,31 +50,14 @@ void for_samples(const Worker& worker, std::int64_t n, const Body& body) {
     body(Range{mine.begin + mine.size() * part / parts, mine.begin + mine.size() * (part + 1) / parts});
 }
 
-// Where a step of a sample lies in h, c, gates and dz.
-inline std::int64_t place(const Recurrence& k, std::int64_t sample, std::int64_t step) {
-  return sample * k.steps + k.time(step);
-}
-
 // Writes a step's output where it's wanted.
 void put_output(const Recurrence& k, const float* from, std::int64_t sample, std::int64_t step, float* y, float* h);
 // dh += what of dy belongs to this step.
 void add_output_gradient(const Recurrence& k, const float* dy, std::int64_t sample, std::int64_t step, float* dh);
 
-// Weights' and inputs' gradients, of some columns of dz and of the weights: the products, for the whole team.
-struct StepGradients {
-  const Recurrence& k;
-  std::int64_t ldz;  // columns of dz
-
-  Gemm input_weights(const float* x, const float* dz, std::int64_t columns, float* dw, std::int64_t ldw,
-                     bool accumulate) const;
-  // With the output before as the other factor: dz must be 0 in each sample's first step (clear_first_steps).
-  Gemm recurrent_weights(const float* h, const float* dz, std::int64_t columns, float* dr, std::int64_t ldr,
-                         bool accumulate) const;
-  Gemm inputs(const float* dz, std::int64_t columns, const float* w, std::int64_t ldw, float* dx,
-              bool accumulate) const;
-  // dbias (+)= sums of dz
-  void biases(const Worker& worker, const float* dz, std::int64_t columns, float* dbias, bool accumulate) const;
-  void clear_first_steps(const Worker& worker, float* dz, std::int64_t columns) const;
-};
+// dbias (+)= sums of some columns of dz
+void sum_biases(const Worker& worker, const Recurrence& k, const float* dz, std::int64_t ldz, std::int64_t columns,
+                float* dbias, bool accumulate);
+void clear_first_steps(const Worker& worker, const Recurrence& k, float* dz, std::int64_t ldz, std::int64_t columns);
 
 }  // namespace fnn::cpu

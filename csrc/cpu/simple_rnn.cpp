@@ -100,10 +100,10 @@ void SimpleRnnBackward::operator()(const Worker& worker) const {
   backward_steps(*this, worker, m);
   worker.barrier();
   if (dw != nullptr) of.input_weights(x, dz, units, dw, units, accumulate)(worker);
-  if (dbias != nullptr) of.biases(worker, dz, units, dbias, accumulate);
+  if (dbias != nullptr) sum_biases(worker, *this, dz, units, units, dbias, accumulate);
   if (dx != nullptr) of.inputs(dz, units, w, units, dx, false)(worker);
   worker.barrier();
-  of.clear_first_steps(worker, dz, units);
+  clear_first_steps(worker, *this, dz, units, units);
   worker.barrier();
   if (dr != nullptr) of.recurrent_weights(h, dz, units, dr, units, accumulate)(worker);
 }

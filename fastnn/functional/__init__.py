@@ -46,11 +46,12 @@ from fastnn.functional.losses import (
     sparse_softmax_cross_entropy,
 )
 from fastnn.functional.normalization import batch_norm, layer_norm
+from fastnn.functional.recurrent import gru, lstm, simple_rnn
 from fastnn.functional.updates import adagrad_, adam_, adamw_, lion_, rmsprop_, sgd_
 
 __all__ = ["activation", "adagrad_", "adam_", "adamw_", "average_pool2d", "batch_norm", "binary_cross_entropy"]
 __all__ += ["conv2d", "cross_entropy", "dense", "depthwise_conv2d", "dropout", "elu", "embedding", "gelu", "gemm"]
-__all__ += ["global_average_pool2d", "global_max_pool2d", "huber", "lamb_", "lars_", "layer_norm", "leaky_relu"]
-__all__ += ["lion_", "max_pool2d", "mean_absolute_error", "mean_squared_error", "muon_", "relu", "rmsprop_", "sgd_"]
-__all__ += ["sigmoid", "sigmoid_cross_entropy", "silu", "softmax", "softmax_cross_entropy", "softplus"]
-__all__ += ["sparse_cross_entropy", "sparse_softmax_cross_entropy", "tanh"]
+__all__ += ["global_average_pool2d", "global_max_pool2d", "gru", "huber", "lamb_", "lars_", "layer_norm", "leaky_relu"]
+__all__ += ["lion_", "lstm", "max_pool2d", "mean_absolute_error", "mean_squared_error", "muon_", "relu", "rmsprop_"]
+__all__ += ["sgd_", "sigmoid", "sigmoid_cross_entropy", "silu", "simple_rnn", "softmax", "softmax_cross_entropy"]
+__all__ += ["softplus", "sparse_cross_entropy", "sparse_softmax_cross_entropy", "tanh"]
