@@ -8,6 +8,7 @@
 #include "cpu/gradient.h"
 #include "cpu/pack.h"
 #include "cpu/padding.h"
+#include "cpu/panel.h"
 #include "cpu/winograd.h"
 
 namespace fnn::cpu {

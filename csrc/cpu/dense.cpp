@@ -4,6 +4,7 @@
 
 #include "cpu/for_each.h"
 #include "cpu/gradient.h"
+#include "cpu/panel.h"
 
 namespace fnn::cpu {
 namespace {

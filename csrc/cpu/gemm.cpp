@@ -4,6 +4,7 @@
 
 #include "cpu/gemv.h"
 #include "cpu/pack.h"
+#include "cpu/panel.h"
 
 namespace fnn::cpu {
 namespace {

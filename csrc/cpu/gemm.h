@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "base/kernel.h"
-#include "cpu/panel.h"
+#include "cpu/epilogue.h"
 
 namespace fnn::cpu {
 

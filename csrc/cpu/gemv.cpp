@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/lanes.h"
+#include "cpu/panel.h"
 
 namespace fnn::cpu {
 namespace {
