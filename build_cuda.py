@@ -22,12 +22,14 @@ from setuptools import Extension
 NAME = "fastnn._cuda"
 # The files in csrc/bindings that are compiled for GPUs too, and those that are for nothing else.
 ONLY_CUDA = ["bind_augment", "bind_device", "device_array"]
+ONLY_CUDA = ["bind_device", "bind_products", "device_array"]
 BINDINGS = [
     "array_lists",
     "bind_activations",
     "bind_control",
     "bind_conv",
     "bind_crop_flip",
+    "bind_dense",
     "bind_dropout",
     "bind_embedding",
     "bind_gather",
@@ -36,6 +38,7 @@ BINDINGS = [
     "bind_norm",
     "bind_optimizer",
     "bind_pool",
+    "bind_reduce",
     "bind_rules",
     "bind_xla",
     "convert",

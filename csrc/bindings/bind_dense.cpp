@@ -1,7 +1,6 @@
 // gemm and the dense layer.
 #include "bindings/activation_argument.h"
 #include "bindings/launch.h"
-#include "bindings/tensor_updates.h"
 #include "cpu/dense.h"
 
 namespace fnn::bindings {
@@ -90,16 +89,6 @@ void dense_input_gradient(py::handle w, py::handle saved, py::handle dy, py::han
       {}, weights.ptr(), values.ptr(), grad.ptr(), grad_z.ptr(), grad_x.ptr(), n, in, out, kind, alpha});
 }
 
-void dense_update(py::handle x, py::handle dz, py::handle w, py::handle b) {
-  Border border("dense_update");
-  const auto input = border.in<float>("x", x, {kAny, kAny});
-  const auto grad = border.in<float>("dz", dz, {input.shape[0], kAny});
-  const std::int64_t n = input.shape[0], in = input.shape[1], out = grad.shape[1];
-  const cpu::TensorUpdate weights = update_argument(border, "w", w, in * out);
-  const cpu::TensorUpdate bias = update_argument(border, "b", b, out);
-  launch(cpu::DenseUpdate{{}, input.ptr(), grad.ptr(), n, in, out, weights, bias});
-}
-
 }  // namespace
 
 void bind_dense(py::module_& module) {
@@ -111,7 +100,6 @@ void bind_dense(py::module_& module) {
              "activation"_a, "alpha"_a, "accumulate"_a);
   module.def("dense_input_gradient", &dense_input_gradient, "w"_a, "saved"_a, "dy"_a, "dz"_a, "dx"_a, "activation"_a,
              "alpha"_a);
-  module.def("dense_update", &dense_update, "x"_a, "dz"_a, "w"_a, "b"_a);
 }
 
 }  // namespace fnn::bindings

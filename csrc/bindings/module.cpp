@@ -15,6 +15,7 @@
   bind(control)          \
   bind(conv)             \
   bind(crop_flip)        \
+  bind(dense)
   bind(device)           \
   bind(dropout)          \
   bind(embedding)        \
@@ -24,6 +25,8 @@
   bind(norm)             \
   bind(optimizer)        \
   bind(pool)             \
+  bind(products)         \
+  bind(reduce)
   bind(rules)            \
   bind(xla)
 #else
@@ -35,6 +38,7 @@
   bind(conv_pool)        \
   bind(crop_flip)        \
   bind(dense)            \
+  bind(dense_update)     \
   bind(dlpack)           \
   bind(dropout)          \
   bind(embedding)        \

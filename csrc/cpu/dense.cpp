@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/dense_update.h"
 #include "cpu/for_each.h"
 #include "cpu/gradient.h"
 #include "cpu/panel.h"
