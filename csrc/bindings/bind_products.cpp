@@ -1,5 +1,4 @@
 // How products are computed on a GPU: precision, cuBLASLt or own kernels, and how those cut the work.
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,14 +37,15 @@ py::dict gemm_backend() {
                   arg("version") = library ? library.GetVersion() : 0, arg("why_not") = library.why);
 }
 
-void set_gemm_plan(const std::optional<int>& tile, int splits) {
-  if (!tile) return cuda::set_gemm_plan({});
-  if (*tile != 32 && *tile != 64 && *tile != 128)
-    fail("set_gemm_plan", "tile", "None, 32, 64 or 128", std::to_string(*tile));
+void set_gemm_plan(py::handle tile, int splits) {
+  if (tile.is_none()) return cuda::set_gemm_plan({});
+  const int rows = py::isinstance<py::int_>(tile) ? tile.cast<int>() : 0;
+  if (rows != 32 && rows != 64 && rows != 128)
+    fail("set_gemm_plan", "tile", "None, 32, 64 or 128", std::string(py::str(tile)));
   if (splits < 1 || splits > 1024) fail("set_gemm_plan", "splits", "1 to 1024", std::to_string(splits));
-  const cuda::TileSize size = *tile == 32   ? cuda::TileSize::small
-                              : *tile == 64 ? cuda::TileSize::medium
-                                            : cuda::TileSize::large;
+  const cuda::TileSize size = rows == 32   ? cuda::TileSize::small
+                              : rows == 64 ? cuda::TileSize::medium
+                                           : cuda::TileSize::large;
   cuda::set_gemm_plan(cuda::GemmPlan{size, splits});
 }
 
@@ -69,7 +69,7 @@ void bind_products(py::module_& module) {
   module.def("set_compute", &set_compute, arg("compute"));
   module.def("gemm_backend", &gemm_backend);
   module.def("set_gemm_backend", &set_gemm_backend, arg("backend"));
-  module.def("set_gemm_plan", &set_gemm_plan, arg("tile").none(true), arg("splits") = 1);
+  module.def("set_gemm_plan", &set_gemm_plan, arg("tile"), arg("splits") = 1);
 }
 
 }  // namespace fnn::bindings
