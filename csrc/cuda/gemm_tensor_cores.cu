@@ -1,10 +1,10 @@
 // Matrix products on tensor cores: operands are rounded on their way from registers to shared memory, sums are float32.
 //
-// Tiles lie there in words (mma.cuh), rows or columns of words as the matrix lies in global memory, with gaps such that
-// neither the stores nor the loads of fragments meet in a bank.
+// Tiles lie there in words, the registers of tensor_core.cuh, rows or columns of words as the matrix lies in global
+// memory, with gaps such that neither the stores nor the loads of fragments meet in a bank.
 #include "cuda/error.h"
 #include "cuda/gemm_task.cuh"
-#include "cuda/mma.cuh"
+#include "cuda/tensor_core.cuh"
 
 namespace fnn::cuda {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 using std::int64_t;
 
 constexpr int kDepth = 16;         // products of each sum between two barriers
-constexpr int kFragmentWords = 8;  // of which one multiply_add takes these
+constexpr int kFragmentWords = 8;  // of which one multiply_fragments takes these
 
 // A warp has kWarpRows x kWarpColumns elements of C, and a block kDown x kAcross warps.
 template <int rows, int down, int across>
@@ -38,7 +38,7 @@ struct alignas(4 * kCount) Words {
 template <class Format, int kTile, int kThreads, bool kAlongK>
 class Tile {
  public:
-  static constexpr int kWords = kDepth / Format::kPerWord;
+  static constexpr int kWords = kDepth / Format::kPerRegister;
   static constexpr int kStride = kAlongK ? kWords + 4 : kTile + 8;
   static constexpr int kSize = (kAlongK ? kTile : kWords) * kStride;
 
@@ -63,23 +63,23 @@ class Tile {
     if (kAlongK) {
 #pragma unroll
       for (int i = 0; i < kPacks; ++i) {
-        Words<kPack / Format::kPerWord> words;
+        Words<kPack / Format::kPerRegister> words;
 #pragma unroll
-        for (int j = 0; j < kPack / Format::kPerWord; ++j)
-          words.v[j] = Format::word(packs_[i].v + j * Format::kPerWord);
-        put(tile + (tile_index() + i * kStep) * kStride + depth_index() / Format::kPerWord, words);
+        for (int j = 0; j < kPack / Format::kPerRegister; ++j)
+          words.v[j] = Format::pack(packs_[i].v + j * Format::kPerRegister);
+        put(tile + (tile_index() + i * kStep) * kStride + depth_index() / Format::kPerRegister, words);
       }
     } else {
 #pragma unroll
-      for (int i = 0; i < kPacks / Format::kPerWord; ++i) {
+      for (int i = 0; i < kPacks / Format::kPerRegister; ++i) {
         Words<kPack> words;
 #pragma unroll
         for (int j = 0; j < kPack; ++j) {
-          float pair[Format::kPerWord];
-          for (int k = 0; k < Format::kPerWord; ++k) pair[k] = packs_[i * Format::kPerWord + k].v[j];
-          words.v[j] = Format::word(pair);
+          float pair[Format::kPerRegister];
+          for (int k = 0; k < Format::kPerRegister; ++k) pair[k] = packs_[i * Format::kPerRegister + k].v[j];
+          words.v[j] = Format::pack(pair);
         }
-        put(tile + (depth_index() / Format::kPerWord + i * kStep) * kStride + tile_index(), words);
+        put(tile + (depth_index() / Format::kPerRegister + i * kStep) * kStride + tile_index(), words);
       }
     }
   }
@@ -93,11 +93,11 @@ class Tile {
   static constexpr int kAcross = (kAlongK ? kDepth : kTile) / kPack, kStep = kThreads / kAcross;
   static constexpr int kPacks = kTile * kDepth / kPack / kThreads;
   static_assert(kThreads % kAcross == 0 && kPacks * kPack * kThreads == kTile * kDepth);
-  static_assert(kPacks % Format::kPerWord == 0);
+  static_assert(kPacks % Format::kPerRegister == 0);
 
   static __device__ int tile_index() { return kAlongK ? threadIdx.x / kAcross : threadIdx.x % kAcross * kPack; }
   static __device__ int depth_index() {
-    return kAlongK ? threadIdx.x % kAcross * kPack : threadIdx.x / kAcross * Format::kPerWord;
+    return kAlongK ? threadIdx.x % kAcross * kPack : threadIdx.x / kAcross * Format::kPerRegister;
   }
   template <int kCount>
   static __device__ void put(std::uint32_t* to, const Words<kCount>& words) {
@@ -105,7 +105,7 @@ class Tile {
   }
   // Of the sums, from the thread's first place to that of its pack i: neighbours that share a word are one thread's.
   static constexpr __device__ int line(int i) {
-    return i / Format::kPerWord * kStep * Format::kPerWord + i % Format::kPerWord;
+    return i / Format::kPerRegister * kStep * Format::kPerRegister + i % Format::kPerRegister;
   }
 
   const float* next_;
@@ -118,20 +118,19 @@ class Tile {
 // The elements of C that are a lane's.
 template <class S>
 struct Sums {
-  FragmentC v[S::kRowFragments][S::kColumnFragments] = {};
+  float v[S::kRowFragments][S::kColumnFragments][4] = {};  // of each fragment, as in tensor_core.cuh
 
   static __device__ int warp_row() { return threadIdx.x / 32 / S::kAcross; }
   static __device__ int column() { return threadIdx.x / 32 % S::kAcross * S::kWarpColumns; }
   static __device__ int g() { return threadIdx.x % 32 / 4; }
   static __device__ int t() { return threadIdx.x % 4; }
 
-  template <class Format, class A, class B>
+  template <Compute compute, class A, class B>
   __device__ void add(const std::uint32_t* a, const std::uint32_t* b) {
 #pragma unroll
     for (int first = 0; first < A::kWords; first += kFragmentWords) {
       const int word = first + t();
-      FragmentA left[S::kRowFragments];
-      FragmentB right[S::kColumnFragments];
+      std::uint32_t left[S::kRowFragments][4], right[S::kColumnFragments][2];
 #pragma unroll
       for (int i = 0; i < S::kRowFragments; ++i)
 #pragma unroll
@@ -144,7 +143,7 @@ struct Sums {
 #pragma unroll
       for (int i = 0; i < S::kRowFragments; ++i)
 #pragma unroll
-        for (int j = 0; j < S::kColumnFragments; ++j) multiply_add(Format(), v[i][j], left[i], right[j]);
+        for (int j = 0; j < S::kColumnFragments; ++j) multiply_fragments<compute>(v[i][j], left[i], right[j]);
     }
   }
 
@@ -162,9 +161,10 @@ struct Sums {
   }
 };
 
-template <class S, class Format, bool kAlongA, bool kAlongB>
+template <class S, Compute compute, bool kAlongA, bool kAlongB>
 __global__ void __launch_bounds__(S::kThreads, 512 / S::kThreads)
     multiply_tensor_cores(const __grid_constant__ GemmTask task) {
+  using Format = TensorCore<compute>;
   using A = Tile<Format, S::kRows, S::kThreads, kAlongA>;
   using B = Tile<Format, S::kColumns, S::kThreads, kAlongB>;
   constexpr int kTileWords = 2 * (A::kSize + B::kSize), kSlabWords = S::kSlabRows * S::kSlabStride;
@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(S::kThreads, 512 / S::kThreads)
       fetch_a.load(left);
       fetch_b.load(left);
     }
-    sums.template add<Format, A, B>(a + buffer * A::kSize, b + buffer * B::kSize);
+    sums.template add<compute, A, B>(a + buffer * A::kSize, b + buffer * B::kSize);
     if (left > 0) {
       fetch_a.store(a + (buffer ^ 1) * A::kSize);
       fetch_b.store(b + (buffer ^ 1) * B::kSize);
@@ -209,22 +209,22 @@ __global__ void __launch_bounds__(S::kThreads, 512 / S::kThreads)
   }
 }
 
-template <class S, class Format>
+template <class S, Compute compute>
 void launch_format(const GemmTask& task, int splits, bool along_a, bool along_b, cudaStream_t stream) {
   const int64_t rows = (task.out.m + S::kRows - 1) / S::kRows, columns = (task.out.n + S::kColumns - 1) / S::kColumns;
   const dim3 grid(static_cast<unsigned>(rows * columns), static_cast<unsigned>(splits));
   const auto kernel =
-      along_a   ? along_b ? multiply_tensor_cores<S, Format, true, true> : multiply_tensor_cores<S, Format, true, false>
-      : along_b ? multiply_tensor_cores<S, Format, false, true>
-                : multiply_tensor_cores<S, Format, false, false>;
+      along_a ? along_b ? multiply_tensor_cores<S, compute, true, true> : multiply_tensor_cores<S, compute, true, false>
+      : along_b ? multiply_tensor_cores<S, compute, false, true>
+                : multiply_tensor_cores<S, compute, false, false>;
   FNN_CUDA_CHECK(launch(kernel, grid, S::kThreads, 0, stream, task));
 }
 
 template <class S>
 void launch_shape(const GemmTask& task, Compute compute, int splits, bool along_a, bool along_b, cudaStream_t stream) {
-  if (compute == Compute::bfloat16) return launch_format<S, BFloat16>(task, splits, along_a, along_b, stream);
-  if (compute == Compute::float16) return launch_format<S, Float16>(task, splits, along_a, along_b, stream);
-  launch_format<S, Tf32>(task, splits, along_a, along_b, stream);
+  if (compute == Compute::bfloat16) return launch_format<S, Compute::bfloat16>(task, splits, along_a, along_b, stream);
+  if (compute == Compute::float16) return launch_format<S, Compute::float16>(task, splits, along_a, along_b, stream);
+  launch_format<S, Compute::tf32>(task, splits, along_a, along_b, stream);
 }
 
 }  // namespace

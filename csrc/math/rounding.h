@@ -1,4 +1,4 @@
-// Floats in 16 bits: bfloat16 and float16, and those of tensor cores, as templates over T: float, or a vector of floats in the CPU's loops.
+// Floats in 16 bits: bfloat16 and float16, as templates over T: float, or a vector of floats in the CPU's loops.
 //
 // A format's bits come and go as integers of 32 bits, one a lane: their low halves. Encoding rounds to the nearest,
 // ties to even; every NaN becomes the quiet one without a sign.
@@ -13,12 +13,6 @@ namespace fnn {
 template <class T>
 FNN_HD FNN_INLINE T quiet_nan(T x) {
   return select(x == x, x, T(NAN));
-}
-
-// ---- tf32: a float32 with 10 bits of mantissa, ties away from 0, as CUDA's conversion rounds
-template <class T>
-FNN_HD FNN_INLINE T float_to_tf32(T x) {
-  return as_float((as_int(quiet_nan(x)) + 0x1000) & ~0x1fff);
 }
 
 // ---- bfloat16: the upper half of a float32
