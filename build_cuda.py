@@ -21,8 +21,7 @@ from setuptools import Extension
 
 NAME = "fastnn._cuda"
 # The files in csrc/bindings that are compiled for GPUs too, and those that are for nothing else.
-ONLY_CUDA = ["bind_augment", "bind_device", "device_array"]
-ONLY_CUDA = ["bind_device", "bind_products", "device_array"]
+ONLY_CUDA = ["bind_augment", "bind_device", "bind_products", "device_array"]
 BINDINGS = [
     "array_lists",
     "bind_activations",

@@ -15,7 +15,7 @@
   bind(control)          \
   bind(conv)             \
   bind(crop_flip)        \
-  bind(dense)
+  bind(dense)            \
   bind(device)           \
   bind(dropout)          \
   bind(embedding)        \
@@ -26,7 +26,7 @@
   bind(optimizer)        \
   bind(pool)             \
   bind(products)         \
-  bind(reduce)
+  bind(reduce)           \
   bind(rules)            \
   bind(xla)
 #else
