@@ -25,6 +25,7 @@ _X86_FLAGS = {
     "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
     "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
+COMPUTE = ("float32", "tf32", "bfloat16", "float16")  # what a GPU's products may round their operands to
 _ALIGNMENT = 64  # bytes: a cache line, and a vector of AVX-512
 
 _loaded: dict[str, ModuleType] = {}
@@ -217,13 +218,17 @@ def resolve_device(device: str = "auto", function: str = "resolve_device") -> st
     return "cuda"
 
 
-def on(device: str) -> Any:
-    """`with on(device):` kernels and arrays are those of "cpu" or "cuda", which `resolve_device` has returned."""
+def on(device: str, compute: str | None = None) -> Any:
+    """`with on(device):` kernels and arrays are those of "cpu" or "cuda", which `resolve_device` has returned.
+
+    Args:
+        compute: one of `COMPUTE` for what is enqueued on a GPU meanwhile; None: as it was.
+    """
     if device == "cpu":
         return _devices.ON_CPU
     gpu = _devices.gpu()
     (globals().get("kernels") or __getattr__("kernels")).dispatch()
-    return gpu
+    return gpu if compute is None else gpu.computing(compute)
 
 
 def empty(shape: int | Sequence[int], dtype: Any = np.float32) -> Any:

@@ -5,9 +5,10 @@ A thread is on the CPU unless it is inside of `with gpu:`. There `_backend.kerne
 both.
 """
 
+import contextlib
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,17 @@ class Gpu:
     def __exit__(self, *error: Any) -> None:
         self.stream.__exit__(*error)
         _leave()
+
+    @contextlib.contextmanager
+    def computing(self, compute: str) -> Iterator["Gpu"]:
+        """`with gpu.computing("tf32"):` the same, and products round their operands to that (docs/cuda.md)."""
+        before = self.kernels.compute()
+        self.kernels.set_compute(compute)
+        try:
+            with self:
+                yield self
+        finally:
+            self.kernels.set_compute(before)
 
     def capture(self, work: Callable[[], Any]) -> "Graph":
         """What `work` enqueues, as a graph; it isn't run. `work` must have run once, so that all memory is there."""

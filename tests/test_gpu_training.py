@@ -267,3 +267,28 @@ def test_the_stream_is_that_of_the_gpu(gpu):
     gpu.stream.ptr = 77
     with gpu:
         assert gpu.kernels._module.stream_source() == 77
+
+
+# ---- precision of products
+
+
+def test_products_are_computed_as_compiled(gpu):
+    x, y = data(mlp)
+    model = compiled(mlp, device="cuda", compute="tf32")
+    seen = gpu.kernels.computes
+    assert seen[-1] == "float32" and model.compute == "tf32"
+    for use in (lambda: model.fit(x, y, verbose=0), lambda: model.evaluate(x, y, verbose=0), lambda: model.predict(x),
+                lambda: model.train_on_batch(x, y)):  # fmt: skip
+        del seen[1:]
+        use()
+        assert seen[1:3] == ["tf32", "float32"], "set for the call, and no longer"
+    del seen[1:]
+    compiled(mlp, device="cuda").fit(x, y, verbose=0)
+    assert set(seen) == {"float32"}
+
+
+def test_the_cpu_computes_in_float32():
+    with pytest.raises(ValueError, match="^compile: compute must be 'float32' on the CPU, got 'tf32'"):
+        compiled(mlp, device="cpu", compute="tf32")
+    with pytest.raises(ValueError, match="^compile: compute must be .*'bfloat16'.*, got 'half'"):
+        compiled(mlp, device="cuda", compute="half")

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/gemm.h"
 #include "cpu/panel.h"
+#include "cpu/recurrent.h"
 #include "cpu/recurrent_gradients.h"
 
 namespace fnn::cpu {

@@ -23,6 +23,7 @@ class Compilable:
         history: of the last ``fit``.
         stop_training: set by a callback to end ``fit`` after the batch or epoch.
         device: "cpu" or "cuda".
+        compute: what products round their operands to.
     """
 
     layers: list[Any]
@@ -36,6 +37,7 @@ class Compilable:
         self.history: History | None = None
         self.stop_training = False
         self.device = "cpu"
+        self.compute = "float32"
         self.accumulate_steps = 1
         self.capture = True
         self._warned_of_capture = False
@@ -55,6 +57,7 @@ class Compilable:
         device: str = "auto",
         accumulate_steps: int = 1,
         capture: bool = True,
+        compute: str = "float32",
     ) -> None:
         """Choose how to train. Call it again after changing layers or ``trainable``; the optimizer starts afresh then.
 
@@ -68,13 +71,19 @@ class Compilable:
                 the whole batch, the memory that of a part.
             capture: whether steps, tests and predictions are replayed natively, with no Python between kernels and, on
                 arrays, between batches; the result is the same to the bit.
+            compute: on a GPU, what matrix products and convolutions round their operands to, for its tensor cores:
+                "tf32" (10 bits of mantissa), "bfloat16" (7 bits) or "float16" (10 bits; beyond 65504 infinite). Arrays
+                and sums stay float32. "float32" rounds nothing, and is all that the CPU has.
 
         Raises:
-            ValueError: an unknown name, or no loss.
+            ValueError: an unknown name, no loss, or another ``compute`` than "float32" on the CPU.
         """
         if loss is None:
             fail("compile", "loss", "given", "None", "Known: " + ", ".join(losses.KNOWN) + ".")
         self.device = _backend.resolve_device(device, "compile")
+        self.compute = _check.choice("compile", "compute", compute, _backend.COMPUTE)
+        if self.device == "cpu" and compute != "float32":
+            fail("compile", "compute", "'float32' on the CPU", repr(compute), "Or give it device='cuda'.")
         self.accumulate_steps = _check.integer("compile", "accumulate_steps", accumulate_steps, 1)
         self.capture = _check.boolean("compile", "capture", capture)
         self._warned_of_capture = False
@@ -91,7 +100,7 @@ class Compilable:
 
     def _finish_compile(self) -> Step:
         """The part of ``compile`` that needs the shapes."""
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             return self._finish_compile_there()
 
     def _finish_compile_there(self) -> Step:

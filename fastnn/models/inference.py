@@ -67,7 +67,7 @@ class Inference:
         return y
 
     def _on_gpu(self, x: np.ndarray) -> np.ndarray:
-        with self._lock, on(self._model.device):
+        with self._lock, on(self._model.device, self._model.compute):
             return np.array(to_host(self._model.forward(to_device(x), False)))
 
     def fill(self, source: ArrayBatches, out: np.ndarray) -> Iterator[np.ndarray]:

@@ -270,7 +270,7 @@ class Sequential(Trainer):
             y = self._inference.call(x)
             return self._outputs(x, "Sequential.__call__") if y is None else y
         batch = self._convert_batch(x, "Sequential.__call__")
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             for state in self._random_states():
                 random.advance(state)
             return np.array(_backend.to_host(self.forward(_backend.to_device(batch), True)))

@@ -93,7 +93,7 @@ class Trainer(Compilable):
         self.history = History()
         entries = [callbacks] if not isinstance(callbacks, (list, tuple)) and callbacks is not None else callbacks
         hooks = CallbackList([*(entries or ()), self.history], self, params)
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             loops.run_fit(self, source, validation, hooks, range(initial_epoch, epochs), frequency)
         return self.history
 
@@ -172,7 +172,7 @@ class Trainer(Compilable):
         source = self._source("evaluate", x, y, sample_weight, batch_size, steps, None)
         level = resolve_verbose(verbose, "evaluate")
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "evaluate")
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             return self._values(evaluation.run_evaluation(self, source, hooks, level), return_dict)
 
     def predict(
@@ -242,7 +242,7 @@ class Trainer(Compilable):
             FloatingPointError: the loss is NaN or infinite; the update isn't applied.
         """
         _, runner, batch = self._one_batch("train_on_batch", x, y, sample_weight, class_weight)
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             loss = runner.train(batch)
         if not np.isfinite(loss):
             loops.raise_nonfinite("train_on_batch", loss, "this batch", batch)
@@ -251,7 +251,7 @@ class Trainer(Compilable):
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """Loss and metrics of one batch, without training, in the form of ``evaluate``."""
         step, runner, batch = self._one_batch("test_on_batch", x, y, sample_weight, None)
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             loss = runner.test(batch) + step.penalty()
         return self._values({"loss": loss, **self._metric_values()}, return_dict)
 
@@ -268,7 +268,7 @@ class Trainer(Compilable):
         return step, self._replay if self.capture and not step.uncaptured else step, self._placed_batch(batch)
 
     def _placed_batch(self, batch: Batch) -> Batch:
-        with _backend.on(self.device):
+        with _backend.on(self.device, self.compute):
             return batch.placed()
 
     @property

@@ -28,6 +28,13 @@ class Module:
     def __init__(self, kernels):
         self._kernels = kernels
         self.stream_source = None
+        self.computes = ["float32"]  # those that were set
+
+    def compute(self):
+        return self.computes[-1]
+
+    def set_compute(self, compute):
+        self.computes.append(compute)
 
     def set_stream_source(self, source):
         self.stream_source = source
