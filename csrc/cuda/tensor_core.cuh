@@ -107,7 +107,7 @@ __device__ inline void multiply_fragments(float (&c)[4], const std::uint32_t (&a
   struct Registers {
     std::uint32_t a[4], b[2];
   };
-  FNN_SHARED(Registers, shown, [32][32]);  // of each warp's lanes
+  FNN_SHARED(Registers, shown, [8][32]);  // of the lanes of each warp; blocks have no more than 8
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   for (int i = 0; i < 4; ++i) shown[warp][lane].a[i] = a[i];
   for (int i = 0; i < 2; ++i) shown[warp][lane].b[i] = b[i];
