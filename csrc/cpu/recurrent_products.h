@@ -8,9 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cpu/gemm.h"
 #include "cpu/panel.h"
-#include "cpu/recurrent.h"
 #include "cpu/recurrent_gradients.h"
 
 namespace fnn::cpu {
