@@ -179,6 +179,16 @@ def test_many_tensors_in_one_table(kernels):
     assert all((param == -1).all() for param in params)
 
 
+@pytest.mark.parametrize("count", [5_000, 1_100_000], ids=["numbers by each block", "numbers by a launch before"])
+def test_numbers_on_the_gpu_of_few_and_of_many_elements(count, kernels):
+    param, grad = np.ones(count, np.float32), np.full(count, 2.0, np.float32)
+    states = [[np.zeros(count, np.float32)]]
+    table = table_of(kernels, [param], [grad], states)
+    kernels.update(kernels.adagrad_rule(lr_decay=0.5), table, np.array([0.1]), np.array([3]))
+    np.testing.assert_allclose(param, 1 - 0.1 / (1 + 2 * 0.5), rtol=1e-6)
+    assert (states[0][0] == 4).all()
+
+
 def test_no_tensors_at_all(kernels):
     none = np.zeros(0, np.int64)
     table = kernels.TensorTable.of_addresses(none, none, [], none)

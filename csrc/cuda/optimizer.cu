@@ -33,7 +33,8 @@ __device__ inline float updated(const cpu::TensorStep<Rule>& numbers, bool only_
   return numbers.step(base, gradient, slots);
 }
 
-template <class Rule, bool kFloat32>
+// kOwnNumbers: each block works out its tensor's numbers.
+template <class Rule, bool kFloat32, bool kOwnNumbers>
 __global__ void __launch_bounds__(kPieceThreads)
     update_tensors(const __grid_constant__ UpdateArguments<Rule> arguments) {
   if (arguments.skip != nullptr && *arguments.skip != 0.f) return;
@@ -42,11 +43,15 @@ __global__ void __launch_bounds__(kPieceThreads)
   FNN_SHARED(Tables8, tables, [1]);
   const RunPlace place = find_run(arguments.list, blockIdx.x);
   if (threadIdx.x == 0) {
-    if (arguments.steps != nullptr) {
+    const DeviceNumbers& given = arguments.numbers;
+    if constexpr (kOwnNumbers) {
+      const double lr = given.lr();
+      const typename Rule::Step step = arguments.rule.at(lr * place.tensor->lr_scale, given.t());
+      shared[0] = cpu::TensorStep<Rule>(step, *place.tensor, given.scaled(arguments.options), lr);
+    } else if (arguments.steps != nullptr) {
       shared[0] = arguments.steps[place.number];
     } else {
-      const cpu::StepOptions options = arguments.numbers.scaled(arguments.options);
-      shared[0] = cpu::TensorStep<Rule>(arguments.step, *place.tensor, options, arguments.numbers.lr());
+      shared[0] = cpu::TensorStep<Rule>(arguments.step, *place.tensor, given.scaled(arguments.options), given.lr());
     }
   }
   if (!kFloat32) copy_tables(arguments.tables, tables[0]);
@@ -83,6 +88,10 @@ __global__ void __launch_bounds__(kPrepareThreads)
                                    numbers.scaled(arguments.options), lr, survey.factor(i));
 }
 
+// Of so many pieces, about what a large GPU works on at once, each block works out the numbers itself, which takes as
+// long as a launch does; with more, blocks would do it one after the other. Reckoned, not measured.
+constexpr std::int64_t kFewPieces = 512;
+
 // Whether all tensors have the learning rate of the first.
 bool same_rates(const cpu::TensorList& list) {
   for (std::int64_t i = 1; i < list.tensor_count; ++i)
@@ -99,19 +108,23 @@ void run_step(const cpu::OptimizerStep<Rule>& step, cudaStream_t stream) {
   if (device.piece_count == 0) return;
   UpdateArguments<Rule> arguments{device, list.formats, step.options, numbers, step.rule, {}, nullptr, nullptr, {}};
   arguments.skip = survey.result().skip;
+  const bool all_float32 = list.formats.all_float32();
+  const bool known = !survey.enqueued() && step.by_value && same_rates(list);
+  const bool few = !known && !survey.enqueued() && all_float32 && device.piece_count <= kFewPieces;
   std::optional<Workspace> memory;
-  if (!survey.enqueued() && step.by_value && same_rates(list)) {
+  if (known) {
     arguments.step = step.rule.at(*step.lr * list.tensors[0].lr_scale, *step.t);
-  } else {
+  } else if (!few) {
     memory.emplace(static_cast<std::size_t>(device.tensor_count) * sizeof(cpu::TensorStep<Rule>), stream);
     auto* const steps = memory->as<cpu::TensorStep<Rule>>();
     FNN_CUDA_CHECK(launch(prepare_tensors<Rule>, prepare_grid(device), kPrepareThreads, 0, stream, arguments,
                           survey.result(), steps));
     arguments.steps = steps;
   }
-  const bool all_float32 = list.formats.all_float32();
   if (!all_float32) arguments.tables = tables8();
-  const auto kernel = all_float32 ? &update_tensors<Rule, true> : &update_tensors<Rule, false>;
+  const auto kernel = !all_float32 ? &update_tensors<Rule, false, false>
+                      : few        ? &update_tensors<Rule, true, true>
+                                   : &update_tensors<Rule, true, false>;
   FNN_CUDA_CHECK(launch(kernel, piece_grid(device), kPieceThreads, 0, stream, arguments));
 }
 
