@@ -157,15 +157,6 @@ def load_level(level: str) -> ModuleType:
     return _loaded[level]
 
 
-def load_cuda() -> ModuleType:
-    """Returns the kernels for GPUs.
-
-    Raises:
-        ImportError: they weren't built.
-    """
-    return _devices.load_cuda()
-
-
 def cuda_kernels(function: str, argument: str, device: str = "cuda") -> ModuleType:
     """Returns the kernels for an argument of a call that is on a GPU; fails where they weren't built or there is none.
 
@@ -174,7 +165,7 @@ def cuda_kernels(function: str, argument: str, device: str = "cuda") -> ModuleTy
         device: what the argument says of itself.
     """
     try:
-        kernels = load_cuda()
+        kernels = _devices.load_cuda()
         if kernels.device_count() > 0:
             return kernels
         remedy = "Without a driver that sees a GPU the CUDA kernels can't run."
@@ -235,13 +226,13 @@ def empty(shape: int | Sequence[int], dtype: Any = np.float32) -> Any:
     """Returns a C-contiguous array of undefined content that starts at a multiple of 64 bytes, on the thread's
     device."""
     gpu = _devices.current()
-    return _aligned(np.empty, shape, dtype) if gpu is None else gpu.xp.empty(shape, dtype)
+    return _aligned(np.empty, shape, dtype) if gpu is None else gpu.empty(shape, dtype)
 
 
 def zeros(shape: int | Sequence[int], dtype: Any = np.float32) -> Any:
     """Returns a C-contiguous array of zeros that starts at a multiple of 64 bytes, on the thread's device."""
     gpu = _devices.current()
-    return _aligned(np.zeros, shape, dtype) if gpu is None else gpu.xp.zeros(shape, dtype)
+    return _aligned(np.zeros, shape, dtype) if gpu is None else gpu.zeros(shape, dtype)
 
 
 def host_empty(shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:

@@ -41,6 +41,7 @@ class Gpu:
     def __init__(self, kernels: Any, xp: Any):
         self.kernels, self.xp = kernels, xp
         self.stream = xp.cuda.Stream(non_blocking=True)
+        self.allocations = 0  # made by `empty` and `zeros`
         kernels.set_stream_source(lambda: xp.cuda.get_current_stream().ptr)
 
     def __enter__(self) -> "Gpu":
@@ -63,8 +64,18 @@ class Gpu:
         finally:
             self.kernels.set_compute(before)
 
+    def empty(self, shape: Any, dtype: Any) -> Any:
+        """CuPy's array of undefined content."""
+        self.allocations += 1
+        return self.xp.empty(shape, dtype)
+
+    def zeros(self, shape: Any, dtype: Any) -> Any:
+        """CuPy's array of zeros."""
+        self.allocations += 1
+        return self.xp.zeros(shape, dtype)
+
     def capture(self, work: Callable[[], Any]) -> "Graph":
-        """What `work` enqueues, as a graph; it isn't run. `work` must have run once, so that all memory is there."""
+        """What `work` enqueues, as a graph; it isn't run. `work` must have run before, so that all memory is there."""
         kept: list[Any] = []
         with self.kernels.keep_arrays(kept):
             self.stream.begin_capture()

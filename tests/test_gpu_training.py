@@ -216,16 +216,16 @@ class _nothing:  # noqa: N801
 
 
 def test_graphs_are_launched(gpu, monkeypatch):
-    """Three steps of a batch size: one as it is, one captured, which isn't run, and two launched."""
-    x, y = data(mlp, 48)
+    """Of five steps two run as they are, the first of which allocates; then one is captured and three are launched."""
+    x, y = data(mlp, 80)
     launched, captured = [], []
     launch, capture = _devices.Graph.launch, _devices.Gpu.capture
     monkeypatch.setattr(_devices.Graph, "launch", lambda self: (launched.append(self), launch(self)))
     monkeypatch.setattr(_devices.Gpu, "capture", lambda self, work: (captured.append(work), capture(self, work))[1])
     compiled(mlp, device="cuda").fit(x, y, batch_size=16, verbose=0)
-    assert (len(captured), len(launched)) == (1, 2)
+    assert (len(captured), len(launched)) == (1, 3)
     compiled(mlp, device="cuda", capture=False).fit(x, y, batch_size=16, verbose=0)
-    assert (len(captured), len(launched)) == (1, 2)
+    assert (len(captured), len(launched)) == (1, 3)
 
 
 def test_from_device_to_device():

@@ -70,7 +70,7 @@ def cpu_model() -> str:
 
 
 def cuda() -> str:
-    """The GPUs that the kernel driver shows, and that there are no kernels for them yet."""
+    """The GPUs that the kernel driver shows, and whether there are kernels for them."""
     version = Path("/proc/driver/nvidia/version")
     gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     if not version.exists():
@@ -78,7 +78,8 @@ def cuda() -> str:
     models = [
         line.split(":", 1)[1].strip() for gpu in gpus for line in gpu.read_text().splitlines() if "Model:" in line
     ]
-    return f"{', '.join(models) or 'a driver without a GPU'}; not used: this version has no CUDA kernels"
+    kernels = "kernels built" if importlib.util.find_spec("fastnn._cuda") else "not used: fastnn._cuda isn't built"
+    return f"{', '.join(models) or 'a driver without a GPU'}; {kernels}"
 
 
 def cupy() -> str:

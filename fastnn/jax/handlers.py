@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fastnn import _backend, _check
+from fastnn import _backend, _check, _devices
 
 _PREFIX = "fastnn."
 _registered = False
@@ -61,7 +61,7 @@ def register() -> None:
         return
     _register(_backend.kernels, "cpu")
     try:
-        cuda = _backend.load_cuda()
+        cuda = _devices.load_cuda()
     except ImportError:
         pass  # not built
     else:

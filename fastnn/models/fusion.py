@@ -47,8 +47,11 @@ class ConvPool:
 
     def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
         conv, pool = self._conv, self._pool
-        # The CPU's threads share out whole images.
-        self._fused = x.shape[0] >= get_num_threads() or _devices.current() is not None
+        gpu = _devices.current()
+        if gpu is None:
+            self._fused = x.shape[0] >= get_num_threads()  # threads share out whole images
+        else:
+            self._fused = hasattr(gpu.kernels, "conv2d_max_pool2d_forward")
         if not self._fused:
             return pool.forward(conv.forward(x, training), training)
         self._x = x

@@ -22,11 +22,12 @@ _MOST_GRAPHS = 64
 
 
 class Graphs:
-    """Work of kernel calls alone: run as it is the first time, which allocates its memory, captured the second time,
-    launched as a graph from then on."""
+    """Work of kernel calls alone: run as it is until it allocates nothing any more, then captured as a graph, which is
+    launched from then on."""
 
     def __init__(self) -> None:
-        self._graphs: dict[Any, _devices.Graph | None] = {}
+        self._graphs: dict[Any, _devices.Graph] = {}
+        self._settled: set[Any] = set()
 
     def run(self, kind: Any, work: Callable[[], None], count: int = 1) -> None:
         """Does the work so many times, on the GPU that the thread is on.
@@ -34,21 +35,20 @@ class Graphs:
         Args:
             kind: what the kernels and the addresses of their arrays follow from.
         """
-        if kind not in self._graphs:
+        gpu = _devices.current()
+        assert gpu is not None
+        while count and kind not in self._settled:
+            before = gpu.allocations
+            work()
+            count -= 1
+            if gpu.allocations == before:
+                self._settled.add(kind)
+        if count and kind not in self._graphs:
             if len(self._graphs) == _MOST_GRAPHS:
                 self._graphs.clear()
-            work()
-            self._graphs[kind] = None
-            count -= 1
-        if count == 0:
-            return
-        graph = self._graphs[kind]
-        if graph is None:
-            gpu = _devices.current()
-            assert gpu is not None
-            graph = self._graphs[kind] = gpu.capture(work)
+            self._graphs[kind] = gpu.capture(work)
         for _ in range(count):
-            graph.launch()
+            self._graphs[kind].launch()
 
 
 def finish_step(step: Step, optimizer: Any, rates: Any, slot: Any) -> None:
