@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # where pip runs this 
 import build_cuda  # noqa: E402
 
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
-BINDINGS, FLOORS = "csrc/bindings/module.cpp", ("base", "cpu", "tape", "xla")
+BINDINGS, FLOORS = "csrc/bindings/module.cpp", ["base", "cpu", "tape", "xla"] + ["comm"] * (sys.platform == "linux")
 # No -ffast-math: NaN must live. -fno-math-errno lets sqrt vectorise (4.5x on Adam).
 FLAGS = ["-std=c++17", "-fPIC", "-pthread", "-DNDEBUG", "-g0", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"]

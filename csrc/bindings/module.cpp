@@ -33,6 +33,7 @@
 #define FNN_GROUPS(bind) \
   bind(activations)      \
   bind(array_lists)      \
+  bind(comm)             \
   bind(control)          \
   bind(conv)             \
   bind(conv_pool)        \

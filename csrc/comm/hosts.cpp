@@ -1,0 +1,202 @@
+#include "comm/hosts.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <thread>
+
+#include "comm/message.h"
+#include "comm/tcp_link.h"
+
+namespace fnn::comm {
+namespace {
+
+constexpr double kPatience = 5;
+const std::string kPurpose = "data";
+
+void copy_bytes(void* to, const void* from, std::int64_t bytes) {
+  if (to != from && bytes > 0) std::memmove(to, from, static_cast<std::size_t>(bytes));
+}
+
+Fd connect_to(const Member& member, const JoinRequest& request, const Hooks& hooks, Deadline deadline) {
+  std::string why = "no answer";
+  while (seconds_until(deadline) > 0) {
+    Fd fd = try_connect({member.address, member.port}, deadline, &why);
+    if (fd && greet_as_client(fd.get(), request.secret, kPurpose, deadline, hooks) == Greeting::done &&
+        send_all(fd.get(), sealed(request.secret, std::to_string(request.self.rank)), deadline, hooks)) {
+      return fd;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  fail_to_join("init: rank " + std::to_string(member.rank) + " of host " + member.host + " can't be reached at " +
+                   member.address + ":" + std::to_string(member.port) + " (" + why + ")",
+               member.rank);
+}
+
+// Strangers may knock here, too: they are dropped.
+Fd await(const Member& member, int listening, const JoinRequest& request, const Hooks& hooks, Deadline deadline) {
+  while (wait_for(listening, POLLIN, deadline, hooks)) {
+    Fd fd = accept_one(listening);
+    const Deadline soon = std::min(deadline, after(kPatience));
+    const std::string wanted = std::to_string(member.rank);
+    std::string message(sealed(request.secret, wanted).size(), '\0'), text;
+    if (fd && greet_as_server(fd.get(), request.secret, kPurpose, soon, hooks) &&
+        receive_all(fd.get(), message.data(), message.size(), soon, hooks) && opened(request.secret, message, &text) &&
+        text == wanted) {
+      return fd;
+    }
+  }
+  fail_to_join("init: rank " + std::to_string(member.rank) + " of host " + member.host + " did not connect",
+               member.rank);
+}
+
+}  // namespace
+
+std::vector<std::vector<int>> hosts_of(const std::vector<Member>& members) {
+  std::vector<std::vector<int>> hosts;
+  for (const Member& member : members) {
+    const auto same = [&](const std::vector<int>& host) {
+      return members[static_cast<std::size_t>(host[0])].machine == member.machine;
+    };
+    const auto found = std::find_if(hosts.begin(), hosts.end(), same);
+    if (found != hosts.end()) {
+      found->push_back(member.rank);
+    } else {
+      hosts.push_back({member.rank});
+    }
+  }
+  return hosts;
+}
+
+Hosts::Hosts(Local& local, Watch& watch, const Party& party, int rank)
+    : local_(local), watch_(watch), members_(party.members), hosts_(hosts_of(party.members)), rank_(rank) {
+  for (std::size_t host = 0; host < hosts_.size(); ++host) {
+    const auto found = std::find(hosts_[host].begin(), hosts_[host].end(), rank);
+    if (found == hosts_[host].end()) continue;
+    host_ = static_cast<int>(host);
+    local_rank_ = static_cast<int>(found - hosts_[host].begin());
+  }
+}
+
+void Hosts::connect(const JoinRequest& request, const Party& party, double heartbeat, const Hooks& hooks,
+                    Deadline deadline) {
+  if (!leads()) return;
+  const std::size_t count = hosts_.size(), here = static_cast<std::size_t>(host_);
+  const Member& next = members_[static_cast<std::size_t>(hosts_[(here + 1) % count][0])];
+  const Member& previous = members_[static_cast<std::size_t>(hosts_[(here + count - 1) % count][0])];
+  Fd to_next;
+  std::exception_ptr failure;
+  // Beside the waiting: if all leaders first waited for the one before, they would do so for ever.
+  std::thread connecting([&] {
+    try {
+      to_next = connect_to(next, request, Hooks(), deadline);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  });
+  Fd from_previous;
+  try {
+    from_previous = await(previous, party.data.get(), request, hooks, deadline);
+  } catch (...) {
+    if (failure == nullptr) failure = std::current_exception();
+  }
+  connecting.join();
+  if (failure != nullptr) std::rethrow_exception(failure);
+  for (const Fd* fd : {&to_next, &from_previous}) send_heartbeats(fd->get(), heartbeat);
+  link_ = std::make_unique<TcpLink>(watch_, std::move(to_next), std::move(from_previous), next, previous);
+  ring_ = std::make_unique<Ring>(*link_, hosts_, host_);
+}
+
+void Hosts::meet_leaders(const Header& own) {
+  const Header theirs = ring_->meet(own);
+  if (theirs.fits(own)) return;
+  const Member& self = members_[static_cast<std::size_t>(rank_)];
+  const Member& other = members_[static_cast<std::size_t>(ring_->previous())];
+  watch_.fail(mismatch(own, self, theirs, other));
+}
+
+void Hosts::run(const Call& call, std::uint64_t operation) {
+  if (leads()) meet_leaders(header_of(call, operation));
+  if (call.kind == Kind::barrier) return barrier(operation);
+  if (call.count == 0) return;
+  if (call.kind == Kind::all_reduce) all_reduce(call, operation);
+  if (call.kind == Kind::reduce_scatter) reduce_scatter(call, operation);
+  if (call.kind == Kind::all_gather) all_gather(call, operation);
+  if (call.kind == Kind::broadcast) broadcast(call, operation);
+}
+
+void Hosts::share_result(Call call, std::uint64_t operation) {
+  call.kind = Kind::broadcast;
+  call.root = 0;
+  call.in = call.out;
+  watch_.be_patient(!leads());
+  local_.meet(call, operation);
+  watch_.be_patient(false);
+  local_.run(call, 1);
+}
+
+void Hosts::all_reduce(const Call& call, std::uint64_t operation) {
+  local_.run(call, 1);
+  if (leads()) ring_->run(call, call.combine == Combine::mean ? static_cast<int>(members_.size()) : 1);
+  share_result(call, operation);
+}
+
+void Hosts::reduce_scatter(const Call& call, std::uint64_t operation) {
+  const std::int64_t part = call.count * size_of(call.type), ranks = static_cast<std::int64_t>(members_.size());
+  std::byte* sums = scratch_.reserve(static_cast<std::size_t>(part * ranks));
+  copy_bytes(sums, call.in, part * ranks);
+  Call whole = call;
+  whole.kind = Kind::all_reduce;
+  whole.count = call.count * ranks;
+  whole.in = whole.out = sums;
+  local_.meet(whole, operation);  // anew: what they met for isn't what follows
+  all_reduce(whole, operation);
+  copy_bytes(call.out, sums + rank_ * part, part);
+}
+
+void Hosts::all_gather(const Call& call, std::uint64_t operation) {
+  const std::vector<int>& here = hosts_[static_cast<std::size_t>(host_)];
+  const std::int64_t part = call.count * size_of(call.type);
+  std::byte* gathered = scratch_.reserve(static_cast<std::size_t>(part) * here.size());
+  auto* out = static_cast<std::byte*>(call.out);
+  Call local = call;
+  local.out = gathered;
+  local_.meet(local, operation);
+  local_.run(local, 1);
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    copy_bytes(out + here[i] * part, gathered + static_cast<std::int64_t>(i) * part, part);
+  }
+  Call whole = call;
+  if (leads()) {
+    whole.in = out + rank_ * part;
+    ring_->run(whole, 1);
+  }
+  whole.count = call.count * static_cast<std::int64_t>(members_.size());
+  share_result(whole, operation);
+}
+
+void Hosts::broadcast(const Call& call, std::uint64_t operation) {
+  const std::vector<int>& here = hosts_[static_cast<std::size_t>(host_)];
+  const auto found = std::find(here.begin(), here.end(), call.root);
+  if (found != here.end() && found != here.begin()) {  // the leader has it from the root
+    Call local = call;
+    local.root = static_cast<int>(found - here.begin());
+    local_.meet(local, operation);
+    local_.run(local, 1);
+  }
+  if (leads()) ring_->run(call, 1);
+  share_result(call, operation);
+}
+
+// After as many turns as there are others, each leader knows that all have come.
+void Hosts::barrier(std::uint64_t operation) {
+  Call call;
+  for (std::size_t turn = 2; leads() && turn < hosts_.size(); ++turn) meet_leaders(header_of(call, operation));
+  watch_.be_patient(!leads());
+  local_.meet(call, operation);
+  watch_.be_patient(false);
+}
+
+}  // namespace fnn::comm
