@@ -16,6 +16,7 @@ _SUBMODULES = (
     "activations",
     "callbacks",
     "data",
+    "distributed",
     "functional",
     "initializers",
     "layers",

@@ -186,6 +186,11 @@ def set_num_threads(n: int) -> None:
         module.set_num_threads(_num_threads)
 
 
+def is_thread_count_chosen() -> bool:
+    """Whether the user has said how many threads the kernels use."""
+    return _num_threads is not None or bool(os.environ.get("FASTNN_NUM_THREADS", "").strip())
+
+
 def get_num_threads() -> int:
     """Returns how many threads the kernels use."""
     return _num_threads or _threads.decide()[0]

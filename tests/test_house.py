@@ -19,7 +19,7 @@ PYTHON_FLOORS = [
     {"_backend"},
     {"random", "_arrays", "_geometry", "_targets", "activations"},
     {"functional", "initializers", "regularizers", "schedules", "losses", "data"},
-    {"metrics"},
+    {"metrics", "distributed"},
     {"layers", "optimizers", "jax", "torch"},
     {"callbacks"},
     {"models"},

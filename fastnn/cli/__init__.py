@@ -1,4 +1,4 @@
-"""The command line: ``fastnn train | bench | info``. Each command is a module with ``add_parser`` and ``run``."""
+"""The command line: ``fastnn train | bench | info | run``. Each command is a module with ``add_parser`` and ``run``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import NoReturn
 
-COMMANDS = ("train", "bench", "info")
+COMMANDS = ("train", "bench", "info", "run")
 
 
 class Parser(argparse.ArgumentParser):
