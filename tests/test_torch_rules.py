@@ -23,7 +23,7 @@ from torch_runs import (
 import fastnn.torch as ft
 from fastnn.torch import base
 
-CLASSES = [name for name in ft.__all__ if name != "Optimizer"]
+CLASSES = [name for name in ft.__all__ if name not in ("Optimizer", "DataParallel")]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "comm/greeting.h"
+#include "comm/message.h"
 #include "comm/shm_link.h"
 
 namespace fnn::comm {
@@ -18,6 +19,8 @@ const std::string kMemory = "memory";
 JoinRequest with_door(JoinRequest request, const std::string& door) {
   request.self.door = door;
   request.self.pid = ::getpid();
+  request.self.machine = one_word(request.self.machine);  // as the others will read it
+  request.self.host = one_word(request.self.host);
   return request;
 }
 
@@ -57,6 +60,7 @@ Group::Group(const JoinRequest& request, const Limits& limits, double cores, Hoo
   make_ring();
   appear(deadline);
   if (host_count() > 1) {
+    if (request_.place.is_unix()) fail_to_join("init: ranks of several hosts need a host and a port to meet at");
     hosts_ = std::make_unique<Hosts>(*local_, *watch_, party_, rank());
     hosts_->connect(request_, party_, limits.heartbeat, hooks_, deadline);
     control_ = std::make_unique<Control>(*watch_, party_.members, rank(), std::move(party_.lines), request_.secret,

@@ -16,9 +16,11 @@ class Callback:
         model: the model in training.
         params: {"epochs", "steps", "verbose", "validation_freq"}; the last is None without validation.
         handles_nonfinite_loss: True keeps ``fit`` from raising on a NaN loss, as the callback acts on it.
+        for_rank_0_alone: True: it writes files, so that of several ranks that train together only rank 0 calls it.
     """
 
     handles_nonfinite_loss = False
+    for_rank_0_alone = False
 
     def __init__(self) -> None:
         self.model: Any = None

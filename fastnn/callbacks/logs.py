@@ -17,6 +17,8 @@ class CSVLogger(Callback):
         append: go on with an existing file instead of replacing it.
     """
 
+    for_rank_0_alone = True
+
     def __init__(self, filename: Any, separator: str = ",", append: bool = False):
         super().__init__()
         self.filename, self.separator, self.append = os.fspath(filename), separator, append

@@ -120,6 +120,8 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: the value to beat at first.
     """
 
+    for_rank_0_alone = True
+
     def __init__(
         self,
         filepath: Any,

@@ -139,6 +139,11 @@ class Communicator:
         return int(self._group.local_world)
 
     @property
+    def hosts(self) -> int:
+        """How many hosts there are."""
+        return int(self._group.hosts)
+
+    @property
     def cores(self) -> int:
         """How many CPUs the ranks of this host may run on, all together."""
         return int(self._group.cores)

@@ -40,6 +40,15 @@ class FlatParameters:
             parameter.grad = self._view(self.grad, offset, parameter) if offset < size else None
             offset += _padded(parameter)
 
+    def move_gradients(self, grad: np.ndarray) -> None:
+        """The gradients lie in the first elements of `grad` from now on."""
+        layout_count[0] += 1
+        self.grad = grad[: self.value.size]
+        offset = 0
+        for parameter in self.trainable:
+            parameter.grad = self._view(self.grad, offset, parameter)
+            offset += _padded(parameter)
+
     @staticmethod
     def _view(flat: np.ndarray, offset: int, parameter: Parameter) -> np.ndarray:
         return flat[offset : offset + parameter.size].reshape(parameter.shape)

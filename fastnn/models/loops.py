@@ -10,7 +10,9 @@ from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
 from fastnn.models.capture import CapturedEpochs, GraphEpochs, capture
 from fastnn.models.evaluation import run_evaluation
+from fastnn.models.parallel import ShardedBatches, parallel_fit, run_parallel_epoch
 from fastnn.models.progress import Progress
+from fastnn.models.sources import ArrayBatches
 
 
 def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epochs: range, validation_freq: int) -> None:
@@ -24,7 +26,10 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         validation_freq: validate after epochs whose number, from 1, is a multiple.
     """
     model.stop_training = False
-    captured = capture(model, source) if model._step is not None else None
+    parallel = parallel_fit(model)
+    captured = capture(model, source) if model._step is not None and parallel is None else None
+    if parallel is not None and isinstance(source, ArrayBatches):
+        source = ShardedBatches(source, parallel.comm)
     verbose = hooks.params["verbose"]
     logs: dict[str, Any] = {}
     hooks.call("on_train_begin", logs)
@@ -32,7 +37,9 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         hooks.call("on_epoch_begin", epoch, {})
         progress = Progress(verbose, f"Epoch {epoch + 1}/{epochs.stop}", source.samples)
         try:
-            if captured is not None:
+            if parallel is not None:
+                logs, seen = run_parallel_epoch(model, parallel, source, hooks, epoch, progress)
+            elif captured is not None:
                 logs, seen = run_captured_epoch(model, captured, hooks, epoch, progress)
             else:
                 logs, seen = run_epoch(model, source, hooks, epoch, progress)
@@ -45,6 +52,8 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
             raise
         progress.close(seen, logs)
         hooks.call("on_epoch_end", epoch, logs)
+        if parallel is not None:
+            model.stop_training = parallel.any_stops(model.stop_training)
         if model.stop_training:
             break
     hooks.call("on_train_end", logs)

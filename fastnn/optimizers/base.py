@@ -144,6 +144,10 @@ class Optimizer:
         self._place_numbers()
         self._run = self._bind_step(range(len(values)))
 
+    def rebind(self, flat_grad: Array) -> None:
+        """The parameters' gradients lie elsewhere now, in `flat_grad`; the state stays."""
+        self._run = self._bind_step(range(len(self._parameters)))
+
     def self_updates(self, parameters: Sequence[Any]) -> tuple[Any, Callable[[], None] | None] | None:
         """For a step in which the kernels that compute the gradients of some parameters update them at once.
 

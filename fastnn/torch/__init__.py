@@ -45,6 +45,8 @@ except ImportError as error:
 from fastnn.torch.base import Optimizer
 from fastnn.torch.beyond import LAMB, LARS, Lion
 from fastnn.torch.muon import Muon
+from fastnn.torch.parallel import DataParallel
 from fastnn.torch.rules import SGD, Adagrad, Adam, AdamW, AdamW8bit, RMSprop
 
 __all__ = ["LAMB", "LARS", "SGD", "Adagrad", "Adam", "AdamW", "AdamW8bit", "Lion", "Muon", "Optimizer", "RMSprop"]
+__all__ += ["DataParallel"]
