@@ -10,7 +10,7 @@ from fastnn.callbacks import CallbackList
 from fastnn.models.batches import Batch
 from fastnn.models.capture import CapturedEpochs, GraphEpochs, capture
 from fastnn.models.evaluation import run_evaluation
-from fastnn.models.parallel import ShardedBatches, parallel_fit, run_parallel_epoch
+from fastnn.models.parallel import ShardedBatches, is_rank_0, parallel_fit, run_parallel_epoch
 from fastnn.models.progress import Progress
 from fastnn.models.sources import ArrayBatches
 
@@ -31,6 +31,9 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
     if parallel is not None and isinstance(source, ArrayBatches):
         source = ShardedBatches(source, parallel.comm)
     verbose = hooks.params["verbose"]
+    if not is_rank_0():
+        verbose = 0
+        hooks.callbacks = [callback for callback in hooks.callbacks if not callback.for_rank_0_alone]
     logs: dict[str, Any] = {}
     hooks.call("on_train_begin", logs)
     for epoch in epochs:

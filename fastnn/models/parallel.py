@@ -53,6 +53,8 @@ class ParallelFit:
     """
 
     def __init__(self, model: Any, comm: distributed.Communicator):
+        if model.device != "cpu":
+            _check.fail("fit", "device", "'cpu' for a group of several ranks", repr(model.device))
         self._model, self._step, self._optimizer = model, model._step, model.optimizer
         self._flat, self.comm = model._flat, comm
         self._shared = comm.empty(part_size(self._flat.value.size, comm.world_size) * comm.world_size)
@@ -149,6 +151,9 @@ def parallel_fit(model: Any) -> ParallelFit | None:
     comm = distributed.current()
     if comm is None or comm.world_size == 1:
         return None
+    if model._step is None:
+        remedy = "Give its first layer an input_shape."
+        _check.fail("fit", "the model", "built before several ranks train it", "one without an input shape", remedy)
     return ParallelFit(model, comm)
 
 

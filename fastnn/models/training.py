@@ -10,7 +10,7 @@ from fastnn.callbacks import CallbackList, History
 from fastnn.models import evaluation, loops
 from fastnn.models.batches import Batch, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
-from fastnn.models.parallel import is_rank_0, need_one_rank
+from fastnn.models.parallel import need_one_rank
 from fastnn.models.progress import resolve_verbose
 from fastnn.models.sent_batches import SentBatches
 from fastnn.models.sources import ArrayBatches, Repeat, StreamBatches, split_item, split_validation
@@ -44,9 +44,6 @@ class Trainer(Compilable):
         """Train.
 
         Arrays are converted once: any numbers to float32, labels to int32, without scaling (see ``models/batches.py``).
-
-        After ``fastnn.distributed.init()`` all ranks train together: each calls fit with the same arrays, and takes its
-        share of them, or with an iterable of its own. Only rank 0 prints and writes files.
 
         Args:
             x: array [n, ...], or an iterable of batches (x, y) or (x, y, sample_weight), such as a ``data.Loader``.
@@ -92,14 +89,11 @@ class Trainer(Compilable):
             validation = self._source("fit", vx, vy, vw, size, validation_steps, None)
         steps = steps_per_epoch or source.steps
         frequency = _check.integer("fit", "validation_freq", validation_freq, 1)
-        level = resolve_verbose(verbose, "fit")
-        params = {"epochs": epochs, "steps": steps, "verbose": level if is_rank_0() else 0}
+        params = {"epochs": epochs, "steps": steps, "verbose": resolve_verbose(verbose, "fit")}
         params["validation_freq"] = None if validation is None else frequency
         self.history = History()
         entries = [callbacks] if not isinstance(callbacks, (list, tuple)) and callbacks is not None else callbacks
         hooks = CallbackList([*(entries or ()), self.history], self, params)
-        if not is_rank_0():
-            hooks.callbacks = [callback for callback in hooks.callbacks if not callback.for_rank_0_alone]
         with _backend.on(self.device, self.compute):
             loops.run_fit(self, source, validation, hooks, range(initial_epoch, epochs), frequency)
         return self.history

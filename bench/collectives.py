@@ -1,0 +1,244 @@
+"""All-reduce among the ranks of this host, in fastnn and in installed peers: gloo (torch) and MPI (mpi4py).
+
+    python bench/collectives.py [-n RANKS] [--sizes BYTES ...] [--repeats N] [--json FILE]
+
+Every contender has ranks of its own; contenders take turns, size by size, and the median counts. Every rank rewrites
+its array between two operations, as training does: what lies in a cache from the last time would flatter all.
+The limit is the sum and the writing of it to all arrays by as many threads as there are ranks, with nobody waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+
+SIZES = (4 << 10, 64 << 10, 1 << 20, 16 << 20, 100_000_000, 440_000_000)
+CONTENDERS = ("mapped", "private", "ring", "gloo", "mpi")
+
+
+def main(argv=None):
+    """Measure, print a table. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-n", "--ranks", type=int, default=2)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="bytes of the array of a rank")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)  # a rank of one
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
+    args = parser.parse_args(argv)
+    if args.contender:
+        return serve(args.contender, args.seconds)
+    found = measure(args)
+    print_table(found, args.ranks)
+    if args.json:
+        Path(args.json).write_text(json.dumps(found, indent=1))
+    return 0
+
+
+def measure(args):
+    """{contender: {size: seconds of an operation}}, the limit's among them."""
+    jobs = {name: job for name in CONTENDERS if (job := start(name, args)) is not None}
+    turns = {name: {size: [] for size in args.sizes} for name in (*jobs, "limit")}
+    try:
+        for size in args.sizes:
+            for _ in range(args.repeats):
+                turns["limit"][size].append(limit(size, args.ranks))
+                for name, job in jobs.items():
+                    turns[name][size].append(job.time(size))
+    finally:
+        for job in jobs.values():
+            job.end()
+    return {name: {size: statistics.median(times) for size, times in sizes.items()} for name, sizes in turns.items()}
+
+
+class Job:
+    """The ranks of one contender; they wait for sizes on their standard input."""
+
+    def __init__(self, commands):
+        pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.processes = [subprocess.Popen(command, env=env, **pipe) for command, env in commands]
+
+    def time(self, size):
+        """Seconds of an all-reduce of arrays of this many bytes, as the first rank that says it measured it."""
+        for process in self.processes:
+            process.stdin.write(f"{size}\n")
+            process.stdin.flush()
+        times = [process.stdout.readline() for process in self.processes]
+        if not all(times):
+            raise SystemExit(f"collectives.py: a rank ended: {self.processes[0].args}")
+        return max(float(text) for text in times)
+
+    def end(self):
+        for process in self.processes:
+            process.stdin.close()
+        for process in self.processes:
+            process.wait()
+
+
+def start(name, args):
+    """A contender's ranks, None (with a line that says so) if it isn't installed."""
+    own = [sys.executable, __file__, "--contender", name, "--seconds", str(args.seconds)]
+    module = {"gloo": "torch", "mpi": "mpi4py"}.get(name, "fastnn")
+    if subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode != 0:
+        print(f"{name}: left out: no module {module}")
+        return None
+    if name == "mpi":
+        if shutil.which("mpirun") is None:
+            print("mpi: left out: no mpirun")
+            return None
+        return Job([(["mpirun", "-n", str(args.ranks), *own], os.environ)])
+    place = {"MASTER_ADDR": f"unix:fastnn-bench-{uuid.uuid4().hex}", "FASTNN_SECRET": uuid.uuid4().hex}
+    if name == "gloo":
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ranks = [{"RANK": str(rank), "WORLD_SIZE": str(args.ranks), **place} for rank in range(args.ranks)]
+    return Job([(own, {**os.environ, "OMP_NUM_THREADS": "1", **rank}) for rank in ranks])
+
+
+def free_port():
+    """A port that nobody listens at."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def serve(name, seconds):
+    """A rank: times operations of the sizes that it reads."""
+    make, barrier, agree, reads = {"gloo": gloo, "mpi": mpi}.get(name, ours)(name)
+    while (size := agree(next(reads, 0))) > 0:
+        array, operation = make(size)
+        count = agree(max(1, int(seconds / max(once(array, operation, barrier), 1e-6))))
+        barrier()
+        total = 0.0
+        for _ in range(min(count, 2000)):
+            array[...] = 1.0
+            barrier() if size > 1 << 20 else None
+            begin = time.perf_counter()
+            operation()
+            total += time.perf_counter() - begin
+        barrier()
+        print(total / min(count, 2000), flush=True)
+    return 0
+
+
+def once(array, operation, barrier):
+    array[...] = 1.0
+    operation()
+    barrier()
+    begin = time.perf_counter()
+    operation()
+    return time.perf_counter() - begin
+
+
+def sizes_from_input():
+    return (int(line) for line in sys.stdin)
+
+
+def ours(name):
+    """fastnn: arrays that the ranks share, private ones, or a ring over private ones."""
+    from fastnn import distributed
+
+    comm = distributed.init()
+    algorithm = "ring" if name == "ring" else "auto"
+
+    def make(size):
+        array = comm.empty(size // 4) if name == "mapped" else np.zeros(size // 4, np.float32)
+        return array, lambda: comm.all_reduce(array, algorithm=algorithm)
+
+    def agree(number):
+        shared = np.array([number], np.int64)
+        comm.broadcast(shared)
+        return int(shared[0])
+
+    return make, comm.barrier, agree, sizes_from_input()
+
+
+def gloo(name):
+    """torch.distributed over gloo."""
+    import torch
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+
+    def make(size):
+        tensor = torch.zeros(size // 4)
+        return tensor.numpy(), lambda: dist.all_reduce(tensor)
+
+    def agree(number):
+        shared = torch.tensor([number], dtype=torch.int64)
+        dist.broadcast(shared, 0)
+        return int(shared[0])
+
+    return make, dist.barrier, agree, sizes_from_input()
+
+
+def mpi(name):
+    """MPI; rank 0 alone has the standard input, and speaks."""
+    from mpi4py import MPI
+
+    comm = MPI.COMM_WORLD
+    if comm.rank > 0:
+        sys.stdout = open(os.devnull, "w")
+
+    def make(size):
+        array = np.zeros(size // 4, np.float32)
+        return array, lambda: comm.Allreduce(MPI.IN_PLACE, array)
+
+    reads = sizes_from_input() if comm.rank == 0 else iter(lambda: 1, None)
+    return make, comm.Barrier, lambda number: comm.bcast(number), reads
+
+
+def limit(size, ranks):
+    """Seconds in which as many threads as there are ranks sum their slices of all arrays and write them to all."""
+    count = size // 4
+    arrays = [np.ones(count, np.float32) for _ in range(ranks)]
+    slices = [slice(count * rank // ranks, count * (rank + 1) // ranks) for rank in range(ranks)]
+    repeats = max(1, int(2e-2 / max(size / 4e9, 1e-6)))
+
+    def work(own):
+        total = np.empty(min(8192, max(1, own.stop - own.start)), np.float32)
+        for _ in range(repeats):
+            for begin in range(own.start, own.stop, len(total)):
+                part = slice(begin, min(begin + len(total), own.stop))
+                tile = total[: part.stop - part.start]
+                np.add(arrays[0][part], arrays[-1][part], out=tile)
+                for array in arrays[1:-1]:
+                    tile += array[part]
+                for array in arrays:
+                    array[part] = tile
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in slices]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return (time.perf_counter() - begin) / repeats
+
+
+def print_table(found, ranks):
+    """A line for each size: milliseconds, the best peer over `mapped`, and the limit's share of it."""
+    peers = [name for name in ("gloo", "mpi") if name in found]
+    names = [name for name in (*CONTENDERS, "limit") if name in found]
+    print(f"all_reduce, float32, sum, {ranks} ranks on {os.cpu_count()} CPUs, ms")
+    print(" | ".join(["bytes", *names, "best peer / mapped", "limit / mapped"]))
+    for size in found["mapped"]:
+        times = [f"{found[name][size] * 1e3:.4g}" for name in names]
+        ours_took = found["mapped"][size]
+        best = min((found[name][size] for name in peers), default=float("nan"))
+        print(" | ".join([str(size), *times, f"{best / ours_took:.2f}", f"{found['limit'][size] / ours_took:.2f}"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
