@@ -37,6 +37,7 @@ BINDINGS = [
     "bind_norm",
     "bind_optimizer",
     "bind_pool",
+    "bind_recurrent",
     "bind_reduce",
     "bind_rules",
     "bind_xla",

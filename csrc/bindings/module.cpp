@@ -26,6 +26,7 @@
   bind(optimizer)        \
   bind(pool)             \
   bind(products)         \
+  bind(recurrent)        \
   bind(reduce)           \
   bind(rules)            \
   bind(xla)
