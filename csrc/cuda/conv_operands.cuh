@@ -18,16 +18,16 @@ struct alignas(16) ImagePlace {
 };
 inline constexpr int kOutside = -(1 << 30);  // a row that is outside whatever is added to it
 
-// Where the windows of pixels begin, numbered over all images. Pixel `origin` has number 0.
+// Where the windows of pixels begin, numbered over all images.
 struct WindowOrigins {
   FastDivisor per_image, per_row;
-  int count, origin;
+  int count;
   int stride_y, stride_x, first_y, first_x;
   int image, row, column;  // floats from one to the next
 
   FNN_HD ImagePlace operator()(int i) const {
     if (i >= count) return {0, kOutside, 0};
-    const int pixel = i + origin, n = per_image.quotient(pixel), rest = pixel - n * per_image.divisor();
+    const int n = per_image.quotient(i), rest = i - n * per_image.divisor();
     const int line = per_row.quotient(rest);
     const int y = line * stride_y + first_y, x = (rest - line * per_row.divisor()) * stride_x + first_x;
     return {n * image + y * row + x * column, y, x};

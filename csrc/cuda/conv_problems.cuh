@@ -22,7 +22,8 @@ template <class OperandA, class OperandB>
 struct ProductPart {
   OperandA a;
   OperandB b;
-  int rows, columns, depth;
+  int rows, columns;
+  int begin, end;  // in depth
 };
 
 // y = f(sum + bias) of some columns of a matrix, z = sum + bias.
@@ -61,7 +62,7 @@ struct ConvForwardProblem {
   int group_c, group_f;
 
   FNN_HD ProductPart<A, B> part(int group) const {
-    ProductPart<A, B> p = {windows, weights, windows.origins.count, group_f, weights.lines};
+    ProductPart<A, B> p = {windows, weights, windows.origins.count, group_f, 0, weights.lines};
     p.a.data += group * group_c;
     p.b.data += group * group_f;
     return p;
@@ -147,12 +148,12 @@ struct ConvInputProblem {
     const int depth = y.tap_count(py) * taps_x * group_f;
     const FastDivisor taps_per_row(taps_x > 1 ? taps_x : 1);
     WindowOrigins origins = pixels(py, px);
-    origins = {origins.per_image,  origins.per_row,    origins.count, 0,    1, 1,
+    origins = {origins.per_image,  origins.per_row,    origins.count, 1,    1,
                y.first_output(py), x.first_output(px), oh * line,     line, f};
     const WindowTaps taps = {filters, taps_per_row, depth, -y.output_step(), -x.output_step(), line, f};
     const B weights = {w + group * group_f, filters,    taps_per_row, group_c, depth,       y.first_tap(py),
                        x.first_tap(px),     y.period(), x.period(),   x.taps,  group_c * f, f};
-    return {{dz + group * group_f, oh, ow, origins, taps}, weights, origins.count, group_c, depth};
+    return {{dz + group * group_f, oh, ow, origins, taps}, weights, origins.count, group_c, 0, depth};
   }
   FNN_HD PixelOutput<width> output_of(int number) const {
     const int phase = number / groups, group = number - phase * groups, py = phase / x.stride;
@@ -164,8 +165,8 @@ struct ConvInputProblem {
   FNN_HD WindowOrigins pixels(int py, int px) const {
     const int lines = y.pixels(py), across = x.pixels(px), line = x.size * c;
     const FastDivisor per_image(lines * across > 1 ? lines * across : 1), per_row(across > 1 ? across : 1);
-    return {per_image,         per_row,           n * lines * across, 0,    y.stride, x.stride,
-            y.first_pixel(py), x.first_pixel(px), y.size * line,      line, c};
+    return {per_image,         per_row,           n * lines * across, y.stride, x.stride,
+            y.first_pixel(py), x.first_pixel(px), y.size * line,      line,     c};
   }
 };
 
@@ -203,13 +204,16 @@ struct ConvWeightProblem {
   FNN_HD Part part(int number) const {
     const int split = number / groups, group = number - split * groups;
     const std::int64_t first = std::int64_t{split} * pixels, left = all_pixels - first;
-    const int per_image = windows.origins.per_image.divisor(), depth = static_cast<int>(left < pixels ? left : pixels);
-    Part p = {windows, gradient, windows.taps.count, group_f, depth};
-    p.a.data += first / per_image * windows.origins.image + group * group_c;
-    p.a.origins.origin = static_cast<int>(first % per_image);
-    p.a.origins.count = depth;
-    p.b.data += first * gradient.line + group * group_f;
-    p.b.lines = depth;
+    const int per_image = windows.origins.per_image.divisor();
+    const std::int64_t image = first / per_image;
+    // Numbered from the first pixel of the image on.
+    const int begin = static_cast<int>(first - image * per_image);
+    const int end = begin + static_cast<int>(left < pixels ? left : pixels);
+    Part p = {windows, gradient, windows.taps.count, group_f, begin, end};
+    p.a.data += image * windows.origins.image + group * group_c;
+    p.a.origins.count = end;
+    p.b.data += image * per_image * gradient.line + group * group_f;
+    p.b.lines = end;
     return p;
   }
   FNN_HD WeightOutput<width> output_of(int number) const {

@@ -38,17 +38,9 @@ bool in_fours(const cpu::ConvShape& s, const T*... pointers) {
 template <bool along_depth>
 WindowOperand<along_depth> windows_of(const cpu::ConvShape& s, const float* x, std::int64_t images) {
   const int row = narrow(s.w * s.c), c = narrow(s.c);
-  const WindowOrigins origins = {divisor(s.pixels()),
-                                 divisor(s.ow),
-                                 narrow(images * s.pixels()),
-                                 0,
-                                 narrow(s.sh),
-                                 narrow(s.sw),
-                                 -narrow(s.top),
-                                 -narrow(s.left),
-                                 narrow(s.h * row),
-                                 row,
-                                 c};
+  const WindowOrigins origins = {
+      divisor(s.pixels()), divisor(s.ow),   narrow(images * s.pixels()), narrow(s.sh), narrow(s.sw),
+      -narrow(s.top),      -narrow(s.left), narrow(s.h * row),           row,          c};
   const WindowTaps taps = {divisor(s.group_c()), divisor(s.kw), narrow(s.depth()), narrow(s.dh), narrow(s.dw), row, c};
   narrow(s.padded_h() + s.h + s.top);
   narrow((s.padded_h() + s.h) * row);  // where windows that stick out of the image would be

@@ -25,7 +25,8 @@ int64_t pixels_of_split(const cpu::ConvShape& s) {
   const int64_t wanted = std::min({quotient_up(kBlocks, tiles), all / kLeastPixels, kMostFloats / size});
   const int64_t least = quotient_up(s.n, std::max<int64_t>(1, images_per_launch(s) - 2));
   const int64_t splits = std::max({wanted, least, int64_t{1}});
-  return std::max<int64_t>(kTileDepth, quotient_up(quotient_up(all, splits), kTileDepth) * kTileDepth);
+  return std::max<int64_t>(kLargestTileDepth,
+                           quotient_up(quotient_up(all, splits), kLargestTileDepth) * kLargestTileDepth);
 }
 
 template <int kWidth>
@@ -41,8 +42,7 @@ void weight_gradient(const cpu::ConvWeightGradient& k, float* dw, bool accumulat
                                              narrow(s.groups),
                                              narrow(pixels),
                                              s.n * s.pixels()};
-  narrow(s.pixels() + pixels);
-  narrow(pixels * s.f);
+  narrow((s.pixels() + pixels) * std::max<int64_t>(1, s.f));
   narrow(s.depth() * s.f);
   multiply(problem, {narrow(splits * s.groups), narrow(s.depth()), problem.group_f}, stream);
 }

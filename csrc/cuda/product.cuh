@@ -7,7 +7,8 @@
 //
 // A problem is a class with
 //   A, B                the types of its operands; kWidth: elements that are loaded and stored at once, 4 or 1
-//   part(int)           of its products, which are independent: {A a; B b; int rows, columns, depth}
+//   part(int)           of its products, which are independent: {A a; B b; int rows, columns, begin, end},
+//                       the sums being over depth from begin to end
 //   output_of(part)     what becomes of a sum: a class with finish(int row, int column, const float* sums) of kWidth
 #pragma once
 #include <climits>
@@ -29,9 +30,10 @@ struct ProductMemory {
 
 // Calls core.multiply for all tiles of depth.
 template <class Core, int kWidth, class A, class B>
-__device__ void multiply_tiles(Core& core, float* ring, const A& a, const B& b, int row, int column, int depth) {
+__device__ void multiply_tiles(Core& core, float* ring, const A& a, const B& b, int row, int column, int begin,
+                               int end) {
   using Memory = ProductMemory<Core>;
-  constexpr int kStages = Core::kStages;
+  constexpr int kStages = Core::kStages, kDepth = Core::LayoutA::kDepth;
   using LoaderA = TileLoader<A, typename Core::LayoutA, Core::kRows, Core::kThreads, kWidth>;
   using LoaderB = TileLoader<B, typename Core::LayoutB, Core::kColumns, Core::kThreads, kWidth>;
   FNN_SHARED(typename LoaderA::Row, rows_of_a, [Core::kRows]);
@@ -39,18 +41,18 @@ __device__ void multiply_tiles(Core& core, float* ring, const A& a, const B& b, 
   const LoaderA load_a(a, row, rows_of_a);
   const LoaderB load_b(b, column, rows_of_b);
   __syncthreads();
-  const auto stage = [&](int k) { return ring + k / kTileDepth % kStages * Memory::kStage; };
+  const auto stage = [&](int k) { return ring + k / kDepth % kStages * Memory::kStage; };
   const auto fetch = [&](int k) {
-    if (k < depth) {
+    if (k < end) {
       load_a.load(stage(k), k);
       load_b.load(stage(k) + Core::LayoutA::kFloats, k);
     }
     end_copy_group();  // even if empty: so that one more group is one more tile
   };
-  constexpr int kAhead = (kStages - 1) * kTileDepth;
-  for (int k = 0; k < kAhead; k += kTileDepth) fetch(k);
+  constexpr int kAhead = (kStages - 1) * kDepth;
+  for (int k = 0; k < kAhead; k += kDepth) fetch(begin + k);
 #pragma unroll 1
-  for (int k = 0; k < depth; k += kTileDepth) {
+  for (int k = begin; k < end; k += kDepth) {
     wait_for_copies<kStages - 2>();
     __syncthreads();  // the tile is there, and nobody reads the one before any more, whose stage is filled now
     fetch(k + kAhead);
@@ -95,7 +97,7 @@ __global__ void __launch_bounds__(Core::kThreads, 2)
     const TilePlace<Core> place(block_anew(), row_tiles, column_tiles);
     const auto part = problem.part(place.part);
     if (place.row >= part.rows) return;  // the tallest part says how many tiles there are
-    multiply_tiles<Core, Problem::kWidth>(core, shared, part.a, part.b, place.row, place.column, part.depth);
+    multiply_tiles<Core, Problem::kWidth>(core, shared, part.a, part.b, place.row, place.column, part.begin, part.end);
   }
   const TilePlace<Core> place(block_anew(), row_tiles, column_tiles);
   const auto part = problem.part(place.part);

@@ -11,14 +11,14 @@ class FfmaTile {
  public:
   static constexpr int kRows = rows, kColumns = columns, kThreads = 256;
   // 4 floats between rows along depth: 8 threads that read 8 neighbouring rows meet all banks.
-  using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 4>;
-  using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 4>;
+  using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 16, 4>;
+  using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 16, 4>;
   static constexpr int kStages = 3;
 
   // C += A B over one tile of depth.
   __device__ void multiply(const float* a, const float* b) {
 #pragma unroll kUnrolled
-    for (int k = 0; k < kTileDepth; k += 2) {
+    for (int k = 0; k < LayoutA::kDepth; k += 2) {
       Fragment<LayoutA, kThreadRows, kHeight> left;
       Fragment<LayoutB, kThreadColumns, kWidth> right;
       left.begin(a, k, thread_row());
@@ -50,7 +50,7 @@ class FfmaTile {
   static constexpr int kThreadColumns = columns >= 64 ? 16 : 8, kThreadRows = kThreads / kThreadColumns;
   static constexpr int kHeight = rows / kThreadRows, kWidth = columns / kThreadColumns;
   // Where both fragments come in pairs, more of them at a time than fit into registers.
-  static constexpr int kUnrolled = LayoutA::kAlongDepth && LayoutB::kAlongDepth ? 2 : kTileDepth / 2;
+  static constexpr int kUnrolled = LayoutA::kAlongDepth && LayoutB::kAlongDepth ? 2 : LayoutA::kDepth / 2;
   static_assert(kHeight % 4 == 0 && kWidth % 4 == 0);
 
   // A warp is 4 x 8 threads.

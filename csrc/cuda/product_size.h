@@ -3,7 +3,7 @@
 
 namespace fnn::cuda {
 
-inline constexpr int kTileDepth = 16;  // of the tiles that A and B come in
+inline constexpr int kLargestTileDepth = 32;  // of the tiles that A and B come in
 
 // Tiles that keep the multiprocessors of a large GPU busy: where there are fewer, smaller ones are faster, although
 // each element that they fetch is used less often.

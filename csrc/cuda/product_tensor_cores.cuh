@@ -15,32 +15,23 @@ template <Compute compute, int rows, int columns, class OperandA, class OperandB
 class TensorTile {
  public:
   static constexpr int kRows = rows, kColumns = columns, kThreads = 256;
-  // Without padding 8 lanes that read 16 bytes of two neighbouring rows meet all banks.
-  using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 0>;
-  using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 0>;
-  static constexpr int kStages = 4;
+  using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 32, 0>;
+  using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 32, 0>;
+  static constexpr int kStages = 3;
 
   __device__ void multiply(const float* a, const float* b) {
     const int thread = thread_anew(), lane = thread % 32;
     const int row = thread / 32 / kWarpsAcross * kHeight, column = thread / 32 % kWarpsAcross * kWidth;
-    Fragments<4> right;
-    right.template read<LayoutB>(b, column, lane);
+#pragma unroll 1
+    for (int half = 0; half < LayoutA::kDepth; half += 16) {
+      Fragments<4> right;
+      right.template read<LayoutB>(b, column, half, lane);
 #pragma unroll
-    for (int first = 0; first < kHeight / 8; first += kEights) {
-      Fragments<kEights> left;
-      left.template read<LayoutA>(a, row + 8 * first, lane);
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const std::uint32_t of_b[2] = {right.packed[j][2 * step], right.packed[j][2 * step + 1]};
-#pragma unroll
-          for (int i = 0; i < kEights; i += 2) {
-            const auto &upper = left.packed[i], &lower = left.packed[i + 1];
-            const std::uint32_t of_a[4] = {upper[2 * step], lower[2 * step], upper[2 * step + 1], lower[2 * step + 1]};
-            multiply_fragments<compute>(sums_[(first + i) / 2][j], of_a, of_b);
-          }
-        }
+      for (int first = 0; first < kHeight / 8; first += kEights) {
+        Fragments<kEights> left;
+        left.template read<LayoutA>(a, row + 8 * first, half, lane);
+        add_products(left, right, first);
+      }
     }
   }
 
@@ -62,7 +53,7 @@ class TensorTile {
   using Core = TensorCore<compute>;
   static constexpr int kWarpsAcross = columns >= 128 ? 4 : 2, kWarpsDown = kThreads / 32 / kWarpsAcross;
   static constexpr int kHeight = rows / kWarpsDown, kWidth = columns / kWarpsAcross;  // of a warp
-  static constexpr int kSteps = kTileDepth / (8 * Core::kPerRegister);                // products over a tile's depth
+  static constexpr int kSteps = 16 / (8 * Core::kPerRegister);                        // products over 16 of depth
   static constexpr int kEights = LayoutA::kAlongDepth ? 2 : 4;                        // of rows of A in registers
   static_assert(kHeight % 32 == 0 && kWidth == 32);
 
@@ -72,19 +63,21 @@ class TensorTile {
     return Layout::kAlongDepth ? 8 * i + g : 4 * g + i;
   }
 
-  // What a lane holds of some rows: of row g = lane / 4 of each eight, the 4 places in depth from 4 (lane % 4) on.
+  // What a lane holds of some rows: of row g = lane / 4 of each eight, the places k, k + 1, k + 2, k + 3 in depth,
+  // where k = 4 (lane % 4).
   template <int kCount>
   struct Fragments {
     static constexpr int kRegisters = 4 / Core::kPerRegister;
     std::uint32_t packed[kCount][kRegisters];
 
     template <class Layout>
-    __device__ void read(const float* tile, int first, int lane) {
-      const int g = lane / 4, k = lane % 4 * 4;
+    __device__ void read(const float* tile, int first, int half, int lane) {
+      const int g = lane / 4, t = lane % 4;
       if constexpr (Layout::kAlongDepth) {
 #pragma unroll
         for (int i = 0; i < kCount; ++i) {
-          const float4 at = *reinterpret_cast<const float4*>(tile + Layout::at(first + place<Layout>(g, i), k));
+          const float4 at =
+              *reinterpret_cast<const float4*>(tile + Layout::at(first + place<Layout>(g, i), half + 4 * t));
           const float values[4] = {at.x, at.y, at.z, at.w};
 #pragma unroll
           for (int r = 0; r < kRegisters; ++r) packed[i][r] = Core::pack(values + r * Core::kPerRegister);
@@ -96,8 +89,8 @@ class TensorTile {
           float values[4][Core::kPerRegister];  // row, place in depth
 #pragma unroll
           for (int step = 0; step < Core::kPerRegister; ++step) {
-            const int depth = k + r * Core::kPerRegister + step;
-            const float* from = tile + Layout::at(first + place<Layout>(g, 0), depth);
+            const int line = half + 4 * (r * Core::kPerRegister + step) + t;  // of place half + 4t + ... in depth
+            const float* from = tile + line * Layout::kPitch + first + place<Layout>(g, 0);
             const float4 at = *reinterpret_cast<const float4*>(from);
             values[0][step] = at.x;
             values[1][step] = at.y;
@@ -110,6 +103,21 @@ class TensorTile {
       }
     }
   };
+
+  __device__ void add_products(const Fragments<kEights>& left, const Fragments<4>& right, int first) {
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const std::uint32_t of_b[2] = {right.packed[j][2 * step], right.packed[j][2 * step + 1]};
+#pragma unroll
+        for (int i = 0; i < kEights; i += 2) {
+          const auto &upper = left.packed[i], &lower = left.packed[i + 1];
+          const std::uint32_t of_a[4] = {upper[2 * step], lower[2 * step], upper[2 * step + 1], lower[2 * step + 1]};
+          multiply_fragments<compute>(sums_[(first + i) / 2][j], of_a, of_b);
+        }
+      }
+  }
 
   float sums_[kHeight / 16][4][4] = {};
 };

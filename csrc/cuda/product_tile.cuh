@@ -35,16 +35,20 @@ __device__ inline int block_anew() {
 #endif
 }
 
-// Where an element lies. Along depth: rows of 16 floats, kPadding more between them. Along rows: 16 lines in the order
-// 0, 4, 8, 12, 1, 5 ..., 8 floats more between them, so that a warp that reads 4 lines of a thread's own quarter at
-// once, 8 floats of each, meets all 32 banks.
-template <bool along_depth, int kRows, int kPadding>
+// Where an element lies, of a tile of kDepth (16 or 32) places in depth. Along depth: rows of kDepth floats and
+// kPadding more; without padding, halves of every other row of 32 are exchanged, so that 8 lanes that read 16 bytes of
+// two neighbouring rows meet all 32 banks. Along rows: of each 16 lines the order is 0, 4, 8, 12, 1, 5 ..., and 8
+// floats more are between them: so do lanes that read 4 lines at once, of each two times 16 bytes.
+template <bool along_depth, int kRows, int depth, int kPadding>
 struct TileLayout {
   static constexpr bool kAlongDepth = along_depth;
-  static constexpr int kPitch = along_depth ? kTileDepth + kPadding : kRows + 8;
-  static constexpr int kFloats = kPitch * (along_depth ? kRows : kTileDepth);
+  static constexpr int kDepth = depth;
+  static constexpr int kPitch = along_depth ? kDepth + kPadding : kRows + 8;
+  static constexpr int kFloats = kPitch * (along_depth ? kRows : kDepth);
+  static constexpr bool kExchanges = kDepth == 32 && kPadding == 0;
   static __device__ constexpr int at(int row, int k) {
-    return along_depth ? row * kPitch + k : (k % 4 * 4 + k / 4) * kPitch + row;
+    if (!along_depth) return (k / 16 * 16 + k % 4 * 4 + k % 16 / 4) * kPitch + row;
+    return row * kPitch + (kExchanges ? k ^ (row % 2 * 16) : k);
   }
 };
 
@@ -60,7 +64,7 @@ class TileLoader {
     for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kThreads) rows[i] = operand.row(first_row + i);
   }
 
-  // The tile of depth [k, k + kTileDepth).
+  // The tile of depth [k, k + kDepth).
   __device__ void load(float* tile, int k) const {
     const int thread = thread_anew();
     if constexpr (kAlongDepth) {
@@ -84,7 +88,7 @@ class TileLoader {
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
         const int line = (thread + turn * kThreads) / kAcross;
-        if (kChunks % kThreads != 0 && line >= kTileDepth) break;
+        if (kChunks % kThreads != 0 && line >= kDepth) break;
         const Depth depth = operand_.depth(k + line);
 #pragma unroll
         for (int part = 0; part < kParts; ++part)
@@ -96,8 +100,9 @@ class TileLoader {
  private:
   using Depth = typename Operand::Depth;
   static constexpr bool kAlongDepth = Operand::kAlongDepth;
-  static constexpr int kAcross = (kAlongDepth ? kTileDepth : kRows) / 4;  // chunks of four in a line of memory
-  static constexpr int kChunks = kRows * kTileDepth / 4;
+  static constexpr int kDepth = Layout::kDepth;
+  static constexpr int kAcross = (kAlongDepth ? kDepth : kRows) / 4;  // chunks of four in a line of memory
+  static constexpr int kChunks = kRows * kDepth / 4;
   static constexpr int kTurns = (kChunks + kThreads - 1) / kThreads;
   static constexpr int kParts = 4 / kWidth;
   static_assert(kThreads % kAcross == 0, "a thread must keep its place in the line");
