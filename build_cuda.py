@@ -27,6 +27,7 @@ BINDINGS = [
     "bind_activations",
     "bind_control",
     "bind_conv",
+    "bind_conv_pool",
     "bind_crop_flip",
     "bind_dense",
     "bind_dropout",

@@ -33,11 +33,15 @@ MEANT: dict[str, str] = {
     r"\b(normalize|input_gradient|sum_columns|crop_flip)<4": "ld.128",
     r"\bgather<.*Chunk16": "ld.128",
     r"^dropout$": "ld.128",
+    r"\bdepthwise_(kernel|weights)<(.*, )?4>": "ld.128",
+    r"\bproduct_kernel<.*Problem<4>": "cp.async.128",
+    r"\bproduct_kernel<.*TensorTile<": "hmma",
 }
 COUNTED = {
     "ld.128": r"\bLDG?\.E\.(?:\w+\.)*128",
     "st.128": r"\bSTG?\.E\.(?:\w+\.)*128",
     "ld": r"\bLDG?\.E",
+    "cp.async.128": r"\bLDGSTS\.E\.(?:\w+\.)*128",
     "hmma": r"\b[HI]G?MMA",
     "local": r"\b(?:LDL|STL)\b",
 }

@@ -114,6 +114,9 @@ CONV = [
     conv2d(2, 6, 7, 15, 21, (3, 3), groups=3, strides=(2, 2), accumulate=True),
     conv2d(2, 6, 7, 34, 32, (3, 3), groups=2, dilations=(2, 2), in_place=True, activation="silu"),
     conv2d(2, 7, 6, 5, 5, (3, 3), groups=5),
+    conv2d(1, 3, 4, 4, 8, (3, 3), activation="relu"),  # channels in fours: on a GPU, copies of 16 bytes
+    conv2d(2, 5, 6, 8, 12, (3, 2), strides=(2, 1), accumulate=True, activation="silu", keep_z=True),
+    conv2d(1, 7, 6, 8, 16, (3, 3), groups=2, dilations=(2, 1), strides=(1, 2), padding=(2, 1, 0, 3)),
     conv2d(2, 7, 6, 17, 34, (3, 3), groups=17, strides=(2, 2), bias=False),
     *[conv2d(2, 6, 5, 3, 9, (3, 3), activation=kind, alpha=ALPHA.get(kind, 0.0)) for kind in ACTIVATIONS],
     *[conv2d(2, 6, 5, 4, 9, (3, 3), want=want) for want in [("dw",), ("db",), ("dx",), ("dw", "dx"), ()]],

@@ -24,6 +24,7 @@ SASS = """	code for sm_90
         /*0070*/                   STG.E.128 desc[UR8][R2.64], R0 ;
 		Function : _Z4gemmPfi
         /*0050*/                   LDG.E.64 R0, desc[UR8][R2.64] ;
+        /*0058*/                   LDGSTS.E.BYPASS.128 [R5], [R2.64] ;
         /*0060*/                   HMMA.16816.F32.BF16 R4, R8, R2, R4 ;
         /*0070*/                   STL [R1], R4 ;
 """
@@ -43,8 +44,8 @@ def test_registers_spills_and_shared_memory_are_read(registers):
 
 def test_instructions_are_counted(registers):
     soft, gemm = registers.read_sass(SASS).values()
-    assert soft == {"ld.128": 1, "st.128": 1, "ld": 2, "hmma": 0, "local": 0}
-    assert gemm == {"ld.128": 0, "st.128": 0, "ld": 1, "hmma": 1, "local": 1}
+    assert soft == {"ld.128": 1, "st.128": 1, "ld": 2, "cp.async.128": 0, "hmma": 0, "local": 0}
+    assert gemm == {"ld.128": 0, "st.128": 0, "ld": 1, "cp.async.128": 1, "hmma": 1, "local": 1}
 
 
 def test_a_spill_and_a_missing_instruction_are_complaints(registers, monkeypatch):

@@ -14,6 +14,7 @@
   bind(augment)          \
   bind(control)          \
   bind(conv)             \
+  bind(conv_pool)        \
   bind(crop_flip)        \
   bind(dense)            \
   bind(device)           \

@@ -8,7 +8,7 @@
 
 namespace fnn::cuda {
 
-// 4 or 16 bytes, both sides aligned to that; zeros instead of what `from` points to unless `present`.
+// 4 or 16 bytes, both sides aligned to that; zeros unless `present`: then `from`, though aligned, may point anywhere.
 template <int kBytes>
 __device__ inline void copy_async(float* to, const float* from, bool present) {
   static_assert(kBytes == 4 || kBytes == 16);

@@ -16,7 +16,7 @@ namespace fnn::cuda {
 struct alignas(16) ImagePlace {
   int offset, y, x;
 };
-inline constexpr int kOutside = -(1 << 30);  // a row that is outside whatever is added to it
+inline constexpr int kOutside = -(1 << 30);  // outside, whatever is added to it
 
 // Where the windows of pixels begin, numbered over all images.
 struct WindowOrigins {
@@ -73,26 +73,27 @@ struct WindowOperand {
     else
       return origins(k);
   }
-  FNN_HD const float* at(const Row& row, const Depth& depth) const {
-    const bool inside = static_cast<unsigned>(row.y + depth.y) < static_cast<unsigned>(h) &&
-                        static_cast<unsigned>(row.x + depth.x) < static_cast<unsigned>(w);
-    return inside ? data + (row.offset + depth.offset) : nullptr;
+  FNN_HD bool present(const Row& row, const Depth& depth) const {
+    return static_cast<unsigned>(row.y + depth.y) < static_cast<unsigned>(h) &&
+           static_cast<unsigned>(row.x + depth.x) < static_cast<unsigned>(w);
   }
+  FNN_HD const float* at(const Row& row, const Depth& depth) const { return data + (row.offset + depth.offset); }
 };
 
 // A matrix whose depth is lines of memory and whose rows are neighbours: weights, or the gradient of pixels.
 struct LineOperand {
   static constexpr bool kAlongDepth = false;
-  using Row = int;  // offsets; below 0: outside
+  using Row = int;  // offsets, kOutside beyond the end
   using Depth = int;
 
   const float* data;
   int rows, lines;
   int line;  // floats from one to the next
 
-  FNN_HD Row row(int i) const { return i < rows ? i : -1; }
-  FNN_HD Depth depth(int k) const { return k < lines ? k * line : -1; }
-  FNN_HD const float* at(Row row, Depth depth) const { return (row | depth) < 0 ? nullptr : data + (row + depth); }
+  FNN_HD Row row(int i) const { return i < rows ? i : kOutside; }
+  FNN_HD Depth depth(int k) const { return k < lines ? k * line : kOutside; }
+  FNN_HD bool present(Row row, Depth depth) const { return row + depth >= 0; }
+  FNN_HD const float* at(Row row, Depth depth) const { return data + (row + depth); }
 };
 
 // Weights [kh, kw, c, f] with c as rows; depth is some taps, an arithmetic sequence along each axis, and f.
@@ -107,14 +108,15 @@ struct TurnedWeights {
   int first_y, first_x, step_y, step_x, kernel_row;
   int tap, channel;  // floats from one to the next
 
-  FNN_HD Row row(int i) const { return i < rows ? i * channel : -1; }
+  FNN_HD Row row(int i) const { return i < rows ? i * channel : kOutside; }
   FNN_HD Depth depth(int k) const {
-    if (k >= count) return -1;
+    if (k >= count) return kOutside;
     const int number = filters.quotient(k), line = per_row.quotient(number);
     const int y = first_y + line * step_y, x = first_x + (number - line * per_row.divisor()) * step_x;
     return (y * kernel_row + x) * tap + (k - number * filters.divisor());
   }
-  FNN_HD const float* at(Row row, Depth depth) const { return (row | depth) < 0 ? nullptr : data + (row + depth); }
+  FNN_HD bool present(Row row, Depth depth) const { return row + depth >= 0; }
+  FNN_HD const float* at(Row row, Depth depth) const { return data + (row + depth); }
 };
 
 }  // namespace fnn::cuda

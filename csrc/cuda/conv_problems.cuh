@@ -8,15 +8,11 @@
 // The windows of the input gradient are dz's: pixels of dx that are congruent modulo the strides see the same taps, so
 // that each such phase is a convolution of stride 1.
 #pragma once
+#include "cuda/channels.cuh"
 #include "cuda/conv_operands.cuh"
 #include "math/activations.h"
 
 namespace fnn::cuda {
-
-template <int kWidth>
-struct alignas(4 * kWidth) Floats {
-  float v[kWidth];
-};
 
 template <class OperandA, class OperandB>
 struct ProductPart {
@@ -36,17 +32,16 @@ struct ActivatedOutput {
   Activation activation;
   float alpha;
 
-  FNN_HD void finish(int row, int column, const float* sums) const {
-    using Values = Floats<kWidth>;
-    Values values = *reinterpret_cast<const Values*>(sums);
+  __device__ void finish(int row, int column, const float* sums) const {
+    auto values = load_channels<kWidth>(sums);
     if (bias != nullptr)
-      for (int i = 0; i < kWidth; ++i) values.v[i] += bias[column + i];
+      for (int i = 0; i < kWidth; ++i) values.at[i] += bias[column + i];
     const std::int64_t at = std::int64_t{row} * line + column;
-    if (z != nullptr) *reinterpret_cast<Values*>(z + at) = values;
+    if (z != nullptr) store_channels(z + at, values);
     with_activation(activation, alpha, [&](auto f) {
-      for (int i = 0; i < kWidth; ++i) values.v[i] = f.value(values.v[i]);
+      for (int i = 0; i < kWidth; ++i) values.at[i] = f.value(values.at[i]);
     });
-    *reinterpret_cast<Values*>(y + at) = values;
+    store_channels(y + at, values);
   }
 };
 
@@ -117,9 +112,8 @@ struct PixelOutput {
   float* dx;
   WindowOrigins pixels;
 
-  FNN_HD void finish(int row, int column, const float* sums) const {
-    using Values = Floats<kWidth>;
-    *reinterpret_cast<Values*>(dx + pixels(row).offset + column) = *reinterpret_cast<const Values*>(sums);
+  __device__ void finish(int row, int column, const float* sums) const {
+    store_channels(dx + pixels(row).offset + column, load_channels<kWidth>(sums));
   }
 };
 
@@ -177,13 +171,14 @@ struct WeightOutput {
   int line;
   bool accumulate;
 
-  FNN_HD void finish(int row, int column, const float* sums) const {
-    using Values = Floats<kWidth>;
-    Values values = *reinterpret_cast<const Values*>(sums);
-    Values* to = reinterpret_cast<Values*>(dw + std::int64_t{row} * line + column);
-    if (accumulate)
-      for (int i = 0; i < kWidth; ++i) values.v[i] += to->v[i];
-    *to = values;
+  __device__ void finish(int row, int column, const float* sums) const {
+    auto values = load_channels<kWidth>(sums);
+    float* to = dw + std::int64_t{row} * line + column;
+    if (accumulate) {
+      const auto before = load_channels<kWidth>(to);
+      for (int i = 0; i < kWidth; ++i) values.at[i] += before.at[i];
+    }
+    store_channels(to, values);
   }
 };
 

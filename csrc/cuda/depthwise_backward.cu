@@ -67,12 +67,12 @@ struct WeightTask {
 
 // Adds what one output pixel gives to the taps from `first` on.
 template <int kWidth>
-__device__ void add_pixel(const WeightTask& t, int pixel, int channel, int first, Channels<kWidth> (&sums)[kTaps],
-                          const float* images, const float* gradients) {
+__device__ void add_pixel(const WeightTask& t, int pixel, int channel, int first,
+                          Channels<float, kWidth> (&sums)[kTaps], const float* images, const float* gradients) {
   const int n = t.per_image.quotient(pixel), rest = pixel - n * t.per_image.divisor(), i = t.per_row.quotient(rest);
   const int y = i * t.rows.stride + t.rows.first;
   const int x = (rest - i * t.per_row.divisor()) * t.columns.stride + t.columns.first;
-  const auto gradient = Channels<kWidth>::of(gradients + pixel * t.f + channel);
+  const auto gradient = load_channels<kWidth>(gradients + pixel * t.f + channel);
   const int64_t row = t.columns.size * t.c;
   const float* image = images + n * t.rows.size * row + t.filters.quotient(channel);
 #pragma unroll
@@ -81,7 +81,7 @@ __device__ void add_pixel(const WeightTask& t, int pixel, int channel, int first
     const int at_y = y + r * t.rows.step, at_x = x + (tap - r * t.taps_per_row.divisor()) * t.columns.step;
     if (tap < t.taps && static_cast<unsigned>(at_y) < static_cast<unsigned>(t.rows.size) &&
         static_cast<unsigned>(at_x) < static_cast<unsigned>(t.columns.size))
-      sums[k].add_product(gradient, Channels<kWidth>::of(image + at_y * row + at_x * t.c));
+      add_product(sums[k], gradient, load_channels<kWidth>(image + at_y * row + at_x * t.c));
   }
 }
 
@@ -90,7 +90,8 @@ __device__ void add_pixel(const WeightTask& t, int pixel, int channel, int first
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads) depthwise_weights(const __grid_constant__ WeightTask t) {
   constexpr int kAcross = 32 / kWidth, kDown = kThreads / kAcross;
-  FNN_SHARED(Channels<kWidth>, shown, [kDown][kAcross]);
+  using Sums = Channels<float, kWidth>;
+  FNN_SHARED(Sums, shown, [kDown][kAcross]);
   const int across = static_cast<int>(threadIdx.x) % kAcross, down = static_cast<int>(threadIdx.x) / kAcross;
   const int channel = static_cast<int>(blockIdx.x) * 32 + across * kWidth, first = static_cast<int>(blockIdx.z) * kTaps;
   const int64_t begin = blockIdx.y * t.pixels_of_block, left = t.pixels - begin;
@@ -98,7 +99,7 @@ __global__ void __launch_bounds__(kThreads) depthwise_weights(const __grid_const
   const int64_t image = begin / t.per_image.divisor(), before = image * t.per_image.divisor();
   const float* images = t.x + image * t.rows.size * (t.columns.size * t.c);
   const int offset = static_cast<int>(begin - before);
-  Channels<kWidth> sums[kTaps] = {};
+  Channels<float, kWidth> sums[kTaps] = {};
   if (channel < t.f)
     for (int pixel = down; pixel < count; pixel += kDown)
       add_pixel(t, offset + pixel, channel, first, sums, images, t.dz + before * t.f);
@@ -109,10 +110,10 @@ __global__ void __launch_bounds__(kThreads) depthwise_weights(const __grid_const
     for (int half = kDown / 2; half > 0; half /= 2) {
       __syncthreads();
       if (down >= half) continue;
-      for (int i = 0; i < kWidth; ++i) shown[down][across].v[i] += shown[down + half][across].v[i];
+      for (int i = 0; i < kWidth; ++i) shown[down][across].at[i] += shown[down + half][across].at[i];
     }
     if (down == 0 && channel < t.f && first + k < t.taps)
-      shown[0][across].to(t.parts + (int64_t{blockIdx.y} * t.taps + first + k) * t.f + channel);
+      store_channels(t.parts + (int64_t{blockIdx.y} * t.taps + first + k) * t.f + channel, shown[0][across]);
   }
 }
 

@@ -29,42 +29,42 @@ struct Task {
 // begin at w, `tap` floats apart. kTaps and kStride: known in advance, or 0.
 template <int kTaps, int kStride, int kWidth>
 __device__ void add_row(const Task& t, const float* line, const float* w, int64_t tap, int x,
-                        Channels<kWidth> (&sums)[kOutputs]) {
+                        Channels<float, kWidth> (&sums)[kOutputs]) {
   if constexpr (kTaps > 0) {
-    Channels<kWidth> weights[kTaps];
+    Channels<float, kWidth> weights[kTaps];
 #pragma unroll
-    for (int s = 0; s < kTaps; ++s) weights[s] = Channels<kWidth>::of(w + s * tap);
+    for (int s = 0; s < kTaps; ++s) weights[s] = load_channels<kWidth>(w + s * tap);
 #pragma unroll
     for (int q = 0; q < (kOutputs - 1) * kStride + kTaps; ++q) {
       if (static_cast<unsigned>(x + q) >= static_cast<unsigned>(t.columns.size)) continue;
-      const auto pixel = Channels<kWidth>::of(line + (x + q) * t.c);
+      const auto pixel = load_channels<kWidth>(line + (x + q) * t.c);
 #pragma unroll
       for (int p = 0; p < kOutputs; ++p)
-        if (q - p * kStride >= 0 && q - p * kStride < kTaps) sums[p].add_product(weights[q - p * kStride], pixel);
+        if (q - p * kStride >= 0 && q - p * kStride < kTaps) add_product(sums[p], weights[q - p * kStride], pixel);
     }
   } else {
     for (int s = 0; s < t.columns.taps; ++s) {
-      const auto weight = Channels<kWidth>::of(w + s * tap);
+      const auto weight = load_channels<kWidth>(w + s * tap);
 #pragma unroll
       for (int p = 0; p < kOutputs; ++p) {
         const int at = x + p * t.columns.stride + s * t.columns.step;
         if (static_cast<unsigned>(at) < static_cast<unsigned>(t.columns.size))
-          sums[p].add_product(weight, Channels<kWidth>::of(line + at * t.c));
+          add_product(sums[p], weight, load_channels<kWidth>(line + at * t.c));
       }
     }
   }
 }
 
 template <int kWidth>
-__device__ void finish(const Task& t, int64_t at, int channel, Channels<kWidth> sum) {
+__device__ void finish(const Task& t, int64_t at, int channel, Channels<float, kWidth> sum) {
   const cpu::Epilogue& e = t.epilogue;
   if (e.bias != nullptr)
-    for (int i = 0; i < kWidth; ++i) sum.v[i] += e.bias[channel + i];
-  if (e.z != nullptr) sum.to(e.z + at);
+    for (int i = 0; i < kWidth; ++i) sum.at[i] += e.bias[channel + i];
+  if (e.z != nullptr) store_channels(e.z + at, sum);
   with_activation(e.activation, e.alpha, [&](auto f) {
-    for (int i = 0; i < kWidth; ++i) sum.v[i] = f.value(sum.v[i]);
+    for (int i = 0; i < kWidth; ++i) sum.at[i] = f.value(sum.at[i]);
   });
-  sum.to(t.y + at);
+  store_channels(t.y + at, sum);
 }
 
 // An item is (image, row, four outputs, kWidth channels), the last running fastest.
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 4) depthwise_kernel(const __grid_con
     const float* image = t.x + n * t.rows.size * (t.columns.size * t.c) + t.filters.quotient(channel);
     const int64_t tap = t.last_tap < 0 ? t.f : -t.f;
     const float* w = t.w + channel + (t.last_tap < 0 ? 0 : t.last_tap * t.f);
-    Channels<kWidth> sums[kOutputs] = {};
+    Channels<float, kWidth> sums[kOutputs] = {};
     for (int r = 0; r < t.rows.taps; ++r, w += t.columns.taps * tap) {
       const int at = y + r * t.rows.step;
       if (static_cast<unsigned>(at) < static_cast<unsigned>(t.rows.size))

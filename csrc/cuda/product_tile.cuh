@@ -5,7 +5,8 @@
 //   kAlongDepth        whether neighbours in depth (else in rows) are neighbours in memory
 //   Row row(int i)     what is to know about a row, and about a place in depth, beyond their ends too
 //   Depth depth(int k)
-//   const float* at(row, depth)   where the element is; null for a zero
+//   bool present(row, depth)      whether there is an element there; else it is zero
+//   const float* at(row, depth)   where it is then, else anywhere
 // Whoever loads elements in fours must know that the operand has them in fours, aligned.
 #pragma once
 #include "cuda/async_copy.cuh"
@@ -66,33 +67,37 @@ class TileLoader {
 
   // The tile of depth [k, k + kDepth).
   __device__ void load(float* tile, int k) const {
-    const int thread = thread_anew();
+    const int thread = thread_anew(), along = thread % kAcross * 4, line = thread / kAcross;
     if constexpr (kAlongDepth) {
+      float* to = tile + Layout::at(line, along);
       Depth depths[kParts];
-      const int c = thread % kAcross * 4;
-#pragma unroll
-      for (int part = 0; part < kParts; ++part) depths[part] = operand_.depth(k + c + part * kWidth);
+      Row of_rows[kTurns];  // all before the first copy: between reads and copies the hardware wants a pause
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        const int row = (thread + turn * kThreads) / kAcross;
-        if (kChunks % kThreads != 0 && row >= kRows) break;
-        const Row of_row = rows_[row];
-#pragma unroll
-        for (int part = 0; part < kParts; ++part) copy(tile + Layout::at(row, c + part * kWidth), of_row, depths[part]);
+        const bool sure = kDown * (turn + 1) <= kRows;
+        of_rows[turn] = rows_[sure || line + turn * kDown < kRows ? line + turn * kDown : 0];
       }
-    } else {
-      const int row = thread % kAcross * 4;
-      Row of_rows[kParts];
 #pragma unroll
-      for (int part = 0; part < kParts; ++part) of_rows[part] = rows_[row + part * kWidth];
+      for (int part = 0; part < kParts; ++part) depths[part] = operand_.depth(k + along + part * kWidth);
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        const int line = (thread + turn * kThreads) / kAcross;
-        if (kChunks % kThreads != 0 && line >= kDepth) break;
-        const Depth depth = operand_.depth(k + line);
+        if (kDown * (turn + 1) > kRows && line + turn * kDown >= kRows) break;
 #pragma unroll
         for (int part = 0; part < kParts; ++part)
-          copy(tile + Layout::at(row + part * kWidth, line), of_rows[part], depth);
+          copy(to + Layout::at(turn * kDown, 0) + part * kWidth, of_rows[turn], depths[part]);
+      }
+    } else {
+      float* to = tile + Layout::at(along, line);
+      Row of_rows[kParts];
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) of_rows[part] = rows_[along + part * kWidth];
+#pragma unroll
+      for (int turn = 0; turn < kTurns; ++turn) {
+        if (kDown * (turn + 1) > kDepth && line + turn * kDown >= kDepth) break;
+        const Depth depth = operand_.depth(k + line + turn * kDown);
+#pragma unroll
+        for (int part = 0; part < kParts; ++part)
+          copy(to + Layout::at(0, turn * kDown) + part * kWidth, of_rows[part], depth);
       }
     }
   }
@@ -102,14 +107,14 @@ class TileLoader {
   static constexpr bool kAlongDepth = Operand::kAlongDepth;
   static constexpr int kDepth = Layout::kDepth;
   static constexpr int kAcross = (kAlongDepth ? kDepth : kRows) / 4;  // chunks of four in a line of memory
-  static constexpr int kChunks = kRows * kDepth / 4;
-  static constexpr int kTurns = (kChunks + kThreads - 1) / kThreads;
+  static constexpr int kDown = kThreads / kAcross;                    // lines that are loaded at once
+  static constexpr int kTurns = ((kAlongDepth ? kRows : kDepth) + kDown - 1) / kDown;
   static constexpr int kParts = 4 / kWidth;
-  static_assert(kThreads % kAcross == 0, "a thread must keep its place in the line");
+  // From one turn to the next a thread keeps its place in the line, and in what the layout exchanges.
+  static_assert(kThreads % kAcross == 0 && (kDown & (kDown - 1)) == 0 && kDown % 2 == 0);
 
   __device__ void copy(float* to, const Row& row, const Depth& depth) const {
-    const float* from = operand_.at(row, depth);
-    copy_async<4 * kWidth>(to, from != nullptr ? from : operand_.data, from != nullptr);
+    copy_async<4 * kWidth>(to, operand_.at(row, depth), operand_.present(row, depth));
   }
 
   const Operand& operand_;
