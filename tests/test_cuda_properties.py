@@ -147,6 +147,12 @@ def test_losses(kernel, n, c, weights, gradient, in_place, scale, number, place)
     check(loss(kernel, n, c, weights, gradient, in_place and gradient, scale=scale, **options), place)
 
 
+@pytest.mark.parametrize("kernel", LOSSES[:4])
+@pytest.mark.parametrize("n, c, in_place", [(2, 8193, False), (1, 8200, True), (3, 5000, True)])
+def test_losses_of_very_long_rows(kernel, n, c, in_place):
+    check(loss(kernel, n, c, in_place=in_place), (1, 0))
+
+
 @tries
 @pytest.mark.parametrize("kernel", ["sparse_categorical_matches", "categorical_matches", "absolute_error",
                                     "squared_error", "top_k_matches", "binary_matches"])  # fmt: skip

@@ -178,10 +178,11 @@ __global__ void __launch_bounds__(kSumThreads) held_rows(Loss k, bool whole, dou
   leave_sums<1>(sum, {{k.loss}}, parts);
 }
 
-// Longer rows, one for a block.
-template <class Loss>
-__global__ void __launch_bounds__(kSumThreads) long_rows(Loss k, bool whole, double* parts) {
-  const RowPacks packs{k.cols, whole, BlockTeam::size(), BlockTeam::rank()};
+// Longer rows, one for a block, read twice. The more threads a block has, the fewer rows are worked on at a time, and
+// the more likely is the second reading served by the cache.
+template <class Loss, int kBlock>
+__global__ void __launch_bounds__(kBlock) long_rows(Loss k, bool whole, double* parts) {
+  const RowPacks packs{k.cols, whole, kBlock, BlockTeam::rank()};
   double sum[1] = {};
   for (int64_t i = blockIdx.x; i < k.rows; i += gridDim.x) {
     ReadRow<BlockTeam> row(k.pred + i * k.cols, packs, fill(k));
@@ -194,17 +195,17 @@ __global__ void __launch_bounds__(kSumThreads) long_rows(Loss k, bool whole, dou
 template <class Loss>
 void run_rows(const Loss& k, bool whole, cudaStream_t stream) {
   if (k.rows == 0) return;
-  const auto start = [&](auto kernel, int64_t rows_of_block) {
-    const unsigned blocks = sum_blocks(k.rows, rows_of_block);
-    run_summing<1>(blocks, {{k.loss}}, stream, [&](double* parts) {
-      FNN_CUDA_CHECK(launch(kernel, blocks, kSumThreads, 0, stream, k, whole, parts));
-    });
+  const auto start = [&](auto kernel, int64_t rows_of_block, int threads = kSumThreads) {
+    const unsigned blocks = sum_blocks(k.rows, rows_of_block, rows_of_block > 1 ? 4 : 1);
+    run_summing<1>(blocks, {{k.loss}}, stream,
+                   [&](double* parts) { FNN_CUDA_CHECK(launch(kernel, blocks, threads, 0, stream, k, whole, parts)); });
   };
   if (k.cols <= 32) return start(held_rows<Loss, 8, 1>, kSumThreads / 8);
   if (k.cols <= 128) return start(held_rows<Loss, 32, 1>, kSumThreads / 32);
   if (k.cols <= 512) return start(held_rows<Loss, 32, 4>, kSumThreads / 32);
   if (k.cols <= 1024) return start(held_rows<Loss, 32, 8>, kSumThreads / 32);
-  start(long_rows<Loss>, 1);
+  if (k.cols <= 8192) return start(long_rows<Loss, kSumThreads>, 1);
+  start(long_rows<Loss, 1024>, 1, 1024);
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ void run_rows(const Metric& k, cudaStream_t stream) {
   if (k.rows == 0) return;
   const bool whole = whole_packs(k.cols, k.pred);
   const auto start = [&](auto kernel, int64_t rows_of_block) {
-    const unsigned blocks = sum_blocks(k.rows, rows_of_block);
+    const unsigned blocks = sum_blocks(k.rows, rows_of_block, rows_of_block > 1 ? 4 : 1);
     run_summing<2>(blocks, {{k.state, k.state + 1}}, stream, [&](double* parts) {
       FNN_CUDA_CHECK(launch(kernel, blocks, kSumThreads, 0, stream, k, whole, parts));
     });

@@ -12,10 +12,11 @@ namespace fnn::cuda {
 inline constexpr unsigned kSumBlocks = 1024;  // at most: what the last block has to add up
 inline constexpr int kSumThreads = 256;
 
-// Blocks for `items` that a thread takes one of at a time. At least one.
-inline unsigned sum_blocks(std::int64_t items, std::int64_t items_of_block = kSumThreads) {
+// Blocks for `items` of which a block takes `items_of_block` at a time. At least one; and one alone where it needs few
+// turns: the sums of several would take one more launch.
+inline unsigned sum_blocks(std::int64_t items, std::int64_t items_of_block = kSumThreads, std::int64_t few_turns = 4) {
   const std::int64_t blocks = (items + items_of_block - 1) / items_of_block;
-  return static_cast<unsigned>(blocks < 1 ? 1 : blocks < kSumBlocks ? blocks : kSumBlocks);
+  return static_cast<unsigned>(blocks <= few_turns ? 1 : blocks < kSumBlocks ? blocks : kSumBlocks);
 }
 
 // Where the sums go: totals[k] += sum k. Null totals are left out.
