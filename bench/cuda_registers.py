@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -23,9 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-import build_cuda  # noqa: E402
-
+BUILD = runpy.run_path(str(ROOT / "build_cuda.py"))
 # Kernel (a pattern of its demangled name) -> the instruction that it is fast by.
 MEANT: dict[str, str] = {
     r"\b(max|average)_(for|back)ward<4": "ld.128",  # also those over whole images
@@ -123,7 +122,7 @@ def inspect(source, arch, nvcc, cuobjdump):
         cubin = f"{folder}/kernels.cubin"
         target = ["-gencode", f"arch=compute_{arch},code=sm_{arch}", "-Xptxas", "-v", "-cubin"]
         done = subprocess.run(
-            [nvcc, *build_cuda.NVCC_FLAGS, *target, str(source), "-o", cubin], capture_output=True, text=True, cwd=ROOT
+            [nvcc, *BUILD["NVCC_FLAGS"], *target, str(source), "-o", cubin], capture_output=True, text=True, cwd=ROOT
         )
         if done.returncode != 0:
             raise SystemExit(f"cuda_registers.py: nvcc failed on {source}:\n{done.stderr}")
@@ -165,9 +164,9 @@ def main():
     parser.add_argument("--arch", default="90")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    nvcc = build_cuda.find_nvcc()
+    nvcc = BUILD["find_nvcc"]()
     if nvcc is None:
-        raise SystemExit(f"cuda_registers.py: there is no nvcc: {build_cuda.HOW_TO_GET}")
+        raise SystemExit(f"cuda_registers.py: there is no nvcc: {BUILD['HOW_TO_GET']}")
     sources = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     sources = [path for path in sources if not options.words or any(word in path.stem for word in options.words)]
     cuobjdump = find_tool("cuobjdump")

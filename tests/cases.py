@@ -197,6 +197,7 @@ ELEMENTWISE = [
     *[activation(1 << 20, kind=kind, alpha=ALPHA.get(kind, 0.0), bench=True) for kind in ACTIVATIONS[1:]],
     *[softmax(n, c, in_place=c % 2 == 0) for n, c in zip((0, 1, 3, 7, 5, 4, 3, 2), (5, 1, 2, 10, 15, 16, 17, 97))],
     softmax(1000, 33, scale=20.0),
+    *[softmax(3, c, in_place=c % 2 == 0) for c in (300, 1025, 1500)],
     softmax(128, 1000, bench=True),
     *[dropout(size, rate=0.4) for size in SIZES],
     dropout(1000, rate=0.25, seed=0xFEDCBA9876543210, counter=(1 << 33) + 5, stream=9),

@@ -21,6 +21,7 @@ PLANTED = {
     "no_barrier_before_flag": {"race": "race on global memory: read"},
     "no_wait_for_copies": {"plain": "wrong: staged"},
     "divergent_barrier": {"plain": "reported: (divergent __syncthreads|deadlock)"},
+    "misaligned": {"asan": "misaligned address"},
 }
 
 

@@ -8,9 +8,9 @@ The outputs lie in build/emulator/. Only what has changed is compiled again. Env
 FASTNN_CUDA_INCLUDE (the folder that has cuda_runtime.h; else that of nvcc or of the wheels from PyPI).
 """
 
-import importlib
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -48,15 +48,21 @@ class Variant:
     link_flags: tuple[str, ...] = ()
 
 
+# A misaligned access is an error on a GPU; signed overflow is none there, but never meant.
+ASAN = ("-fsanitize=address,alignment,signed-integer-overflow,bounds", "-fno-sanitize-recover=all")
+ASAN += ("-fno-omit-frame-pointer",)
 VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("plain"),
-        Variant("asan", ("-fsanitize=address", "-fno-omit-frame-pointer"), "CUEMU_ASAN", ("-fsanitize=address",)),
+        Variant("asan", ASAN, "CUEMU_ASAN", ("-fsanitize=address,undefined",)),
         # Compiled only: the hooks are the emulator's, libtsan isn't linked.
         Variant("race", ("-fsanitize=thread", "--param", "tsan-distinguish-volatile=1", "-Wno-tsan"), "CUEMU_RACE"),
     )
 }
+
+
+COVERAGE = Variant("coverage", ("--coverage", "-O0"), link_flags=("--coverage",))  # for coverage.py alone
 
 
 class BuildError(Exception):
@@ -134,17 +140,19 @@ def compile_source(source, variant, extra=(), folder=None):
     return obj
 
 
+@cache
 def build_cuda():
-    """The module of that name, which says what fastnn._cuda is made of."""
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
-    return importlib.import_module("build_cuda")
+    """What build_cuda.py says fastnn._cuda is made of, by name.
+
+    Not imported through sys.path: the tests of an installed package must not find the source folder's there.
+    """
+    return runpy.run_path(str(ROOT / "build_cuda.py"))
 
 
 def compile_bindings():
     """The object file of the bindings, all in one as setup.py compiles them; the same for all variants."""
     folder = ROOT / "csrc" / "bindings"
-    names = [*build_cuda().BINDINGS, *build_cuda().ONLY_CUDA]
+    names = [*build_cuda()["BINDINGS"], *build_cuda()["ONLY_CUDA"]]
     extra = [word for name in sorted(names) for word in ("-include", folder / f"{name}.cpp")]
     extra += [f"-DFNN_MODULE_NAME={MODULE}", '-DFNN_ISA_NAME="emulator"', "-DFNN_CUDA"]
     extra += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
@@ -173,10 +181,10 @@ def program(name, variant):
 
 def extension(variant):
     """Builds the extension module `_cuda_emulated`: the bindings and kernels of fastnn._cuda. Returns the path."""
-    variant = VARIANTS[variant]
+    variant = COVERAGE if variant == "coverage" else VARIANTS[variant]
     output = OUTPUT / variant.name / f"{MODULE}.so"
     kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu")) + sorted((ROOT / "csrc" / "cuda").glob("*.cpp"))
-    kernels += [ROOT / source for source in build_cuda().XLA]
+    kernels += [ROOT / source for source in build_cuda()["XLA"]]
     kernel_jobs = [partial(compile_source, source, variant, ["-DFNN_CUDA"]) for source in kernels]
     objects = in_parallel([compile_bindings, *kernel_jobs, *emulator_jobs(variant)])
     exports = OUTPUT / "exports.map"

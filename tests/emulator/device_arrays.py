@@ -24,17 +24,22 @@ def on_device(arguments):
 
 
 class Exact:
-    """A call's arguments, copied: each array ends where its memory ends; AddressSanitizer sees what goes beyond."""
+    """A call's arguments, copied: each array ends where its memory ends; AddressSanitizer sees what goes beyond.
 
-    def __init__(self, arguments, alias=None):
+    `aligned`: it starts where its memory starts too, at a multiple of 16 bytes, else one item later.
+    """
+
+    def __init__(self, arguments, alias=None, aligned=False):
+        self._aligned = aligned
         self.arguments = map_arrays(self._copy, arguments)
         self.arguments.update({output: self.arguments[source] for output, source in (alias or {}).items()})
 
     def _copy(self, array):
         item = array.dtype.itemsize
         extent = item + sum((n - 1) * stride for n, stride in zip(array.shape, array.strides)) if array.size else 0
-        block = np.full(item + extent, 0xFF, np.uint8)
-        view = np.ndarray(array.shape, array.dtype, block.data, item, array.strides)
+        start = 0 if self._aligned else item
+        block = np.full(start + extent, 0xFF, np.uint8)
+        view = np.ndarray(array.shape, array.dtype, block.data, start, array.strides)
         view[...] = array
         return view
 

@@ -25,6 +25,7 @@ enum class Bug {
   kNoBarrierBeforeFlag,
   kNoWaitForCopies,
   kDivergentBarrier,
+  kMisaligned,
 };
 constexpr const char* kNames[] = {"none",
                                   "no_barrier_before_read",
@@ -38,7 +39,8 @@ constexpr const char* kNames[] = {"none",
                                   "no_fence",
                                   "no_barrier_before_flag",
                                   "no_wait_for_copies",
-                                  "divergent_barrier"};
+                                  "divergent_barrier",
+                                  "misaligned"};
 
 template <Bug kBug>
 __device__ float block_sum(float value) {
@@ -133,7 +135,9 @@ __global__ void staged(const float* x, float* y) {
   }
   __pipeline_wait_prior(kBug == Bug::kNoWaitForCopies ? 1 : 0);
   __syncthreads();
-  y[lane] = rows[0][31 - lane].x + rows[1][31 - lane].w;
+  float4 first = rows[0][31 - lane];
+  if (kBug == Bug::kMisaligned && lane > 0) first = *reinterpret_cast<const float4*>(x + 4 * (31 - lane) + 1);
+  y[lane] = first.x + rows[1][31 - lane].w;
 }
 
 // Memory of the exact size, so that AddressSanitizer sees what goes beyond.

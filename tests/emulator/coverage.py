@@ -1,0 +1,62 @@
+"""Which lines of the CUDA kernels no row of the emulator's size runs.
+
+    python tests/emulator/coverage.py
+
+Builds the extension once more, with gcov's counters, runs every row in one order, aligned and not, and prints the lines
+of csrc/cuda that were compiled but never run. Exits with 1 if there are any.
+"""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cases import CASES  # noqa: E402
+from emulator import build, rows  # noqa: E402
+
+
+def run_rows():
+    """Runs all rows; the counters are written when the process ends."""
+    kernels = rows.load("coverage")
+    for case in CASES:
+        if hasattr(kernels, case.kernel) and case in rows.rows_of(case.kernel):
+            for aligned in (False, True):
+                rows.run_exact(case, kernels, case.expected(), aligned)
+
+
+def counts():
+    """{file: {line: how often it ran}} of csrc/cuda, all objects together."""
+    found = defaultdict(lambda: defaultdict(int))
+    for path in (build.OUTPUT / "coverage").rglob("*.gcda"):
+        done = subprocess.run(["gcov", "--json-format", "--stdout", path], capture_output=True, text=True, check=True)
+        for line in done.stdout.splitlines():
+            for file in json.loads(line)["files"]:
+                name = file["file"].split("csrc/cuda/")
+                for entry in file["lines"] if len(name) == 2 else ():
+                    found[name[1]][entry["line_number"]] += entry["count"]
+    return found
+
+
+def main():
+    """Prints the lines that never ran; returns the exit code."""
+    if "--run" in sys.argv:
+        return run_rows()
+    for old in (build.OUTPUT / "coverage").rglob("*.gcda"):
+        old.unlink()
+    build.extension("coverage")
+    subprocess.run([sys.executable, __file__, "--run"], check=True)
+    missed = 0
+    for name, lines in sorted(counts().items()):
+        text = (build.ROOT / "csrc" / "cuda" / name).read_text().splitlines()
+        for number in sorted(number for number, count in lines.items() if count == 0):
+            print(f"{name}:{number}: {text[number - 1].strip()}")
+            missed += 1
+    print(f"{missed} lines were never run.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
