@@ -44,7 +44,8 @@ class Background:
         found = []
         for begun, ended in zip(lines, [*lines[1:], {}]):
             if "row" in begun and ended.get("error", "the process died") != "":
-                found.append(f"{begun['row']} with seed {begun['seed']}: {ended.get('error', 'the process died')}")
+                where = f"{begun['row']} with seed {begun['seed']} in {begun['compute']}"
+                found.append(f"{where}: {ended.get('error', 'the process died')}")
         if self.process.returncode != 0:
             found.append(errors[:4000])
         return found, lines[-1].get("done", 0) if lines else 0
@@ -87,12 +88,13 @@ def test_no_race(kernel, backgrounds, monkeypatch):
     kernels, problems = rows.load("race"), []
     for number, case in enumerate(rows.some_rows_of(kernel)):
         rows.in_order(number % len(rows.SEEDS))
-        try:
-            problem = rows.run_exact(case, kernels, case.expected(), aligned=number % 2 == 1)[1]
-        except RuntimeError as reported:
-            problem = str(reported)
-        if problem:
-            problems.append(f"{case.name}: {problem}")
+        for compute in rows.computes_of(case, kernels):
+            try:
+                problem = rows.run_in(compute, rows.run_exact, case, kernels, case.expected(), aligned=number % 2 == 1)
+            except RuntimeError as reported:
+                problem = str(reported)
+            if problem:
+                problems.append(f"{case.name} in {compute}: {problem}")
     assert not problems, "\n".join(problems)
 
 

@@ -21,6 +21,7 @@ TOLERANCES = {
     "cpu and cuda": Tolerance(4e-6, 4e-6),  # each within the line above of the reference
     "winograd": Tolerance(2e-6, 4e-6),  # sums of transformed products at a hundred channels and more
     "optimizer": Tolerance(2e-6, 5e-7),  # several steps
+    "rounded operands": Tolerance(0, 3e-2),  # of products, to 8 bits
     "muon": Tolerance(2e-6, 2e-6),  # the iteration multiplies roundings of small singular values
     "optax": Tolerance(4e-6, 1e-6),  # sixty steps
     "optax in float32": Tolerance(2e-4, 2e-5),  # its 1 - b^t loses bits

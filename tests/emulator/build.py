@@ -62,6 +62,7 @@ VARIANTS = {
 }
 
 
+HOST = Variant("host")  # what no variant changes: compiled once for all
 COVERAGE = Variant("coverage", ("--coverage", "-O0"), link_flags=("--coverage",))  # for coverage.py alone
 
 
@@ -156,7 +157,7 @@ def compile_bindings():
     extra = [word for name in sorted(names) for word in ("-include", folder / f"{name}.cpp")]
     extra += [f"-DFNN_MODULE_NAME={MODULE}", '-DFNN_ISA_NAME="emulator"', "-DFNN_CUDA"]
     extra += ["-isystem", pybind11.get_include(), "-isystem", sysconfig.get_path("include")]
-    return compile_source(folder / "module.cpp", Variant("bindings"), extra)
+    return compile_source(folder / "module.cpp", HOST, extra)
 
 
 def in_parallel(jobs):
@@ -183,10 +184,11 @@ def extension(variant):
     """Builds the extension module `_cuda_emulated`: the bindings and kernels of fastnn._cuda. Returns the path."""
     variant = COVERAGE if variant == "coverage" else VARIANTS[variant]
     output = OUTPUT / variant.name / f"{MODULE}.so"
-    kernels = sorted((ROOT / "csrc" / "cuda").glob("*.cu")) + sorted((ROOT / "csrc" / "cuda").glob("*.cpp"))
-    kernels += [ROOT / source for source in build_cuda()["XLA"]]
-    kernel_jobs = [partial(compile_source, source, variant, ["-DFNN_CUDA"]) for source in kernels]
-    objects = in_parallel([compile_bindings, *kernel_jobs, *emulator_jobs(variant)])
+    folder = ROOT / "csrc" / "cuda"
+    kernel_jobs = [partial(compile_source, source, variant, ["-DFNN_CUDA"]) for source in sorted(folder.glob("*.cu"))]
+    others = [*sorted(folder.glob("*.cpp")), *(ROOT / source for source in build_cuda()["XLA"])]
+    host_jobs = [partial(compile_source, source, HOST, ["-DFNN_CUDA"]) for source in others]
+    objects = in_parallel([compile_bindings, *kernel_jobs, *host_jobs, *emulator_jobs(variant)])
     exports = OUTPUT / "exports.map"
     exports.write_text("{ global: PyInit_*; cuemu_hide; local: *; };\n")
     link = ["-shared", f"-Wl,--version-script={exports}"]  # a kernel that is missing shows when it is imported

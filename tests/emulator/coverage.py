@@ -1,12 +1,14 @@
-"""Which lines of the CUDA kernels no row of the emulator's size runs.
+"""Which lines of the CUDA kernels no test of the emulator runs.
 
     python tests/emulator/coverage.py
 
-Builds the extension once more, with gcov's counters, runs every row in one order, aligned and not, and prints the lines
-of csrc/cuda that were compiled but never run. Exits with 1 if there are any.
+Builds the extension once more, with gcov's counters, runs the tests tests/test_cuda_*.py on it in place of the plain
+variant, and prints the lines of csrc/cuda that were compiled but never run. Exits with 1 if there are any. What stands
+behind #ifdef __CUDACC__ isn't compiled here.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,17 +16,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cases import CASES  # noqa: E402
-from emulator import build, rows  # noqa: E402
+from emulator import build  # noqa: E402
 
 
-def run_rows():
-    """Runs all rows; the counters are written when the process ends."""
-    kernels = rows.load("coverage")
-    for case in CASES:
-        if hasattr(kernels, case.kernel) and case in rows.rows_of(case.kernel):
-            for aligned in (False, True):
-                rows.run_exact(case, kernels, case.expected(), aligned)
+def run_tests():
+    """Runs the tests; the counters are written when the process ends."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not race and not by_the_host"]
+    environment = {**os.environ, "CUEMU_PLAIN": "coverage"}
+    subprocess.run([*command, *map(str, build.ROOT.glob("tests/test_cuda_*.py"))], env=environment, cwd=build.ROOT)
 
 
 def counts():
@@ -42,12 +41,10 @@ def counts():
 
 def main():
     """Prints the lines that never ran; returns the exit code."""
-    if "--run" in sys.argv:
-        return run_rows()
     for old in (build.OUTPUT / "coverage").rglob("*.gcda"):
         old.unlink()
     build.extension("coverage")
-    subprocess.run([sys.executable, __file__, "--run"], check=True)
+    run_tests()
     missed = 0
     for name, lines in sorted(counts().items()):
         text = (build.ROOT / "csrc" / "cuda" / name).read_text().splitlines()

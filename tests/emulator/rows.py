@@ -33,6 +33,7 @@ SEEDS = range(4)
 def load(variant):
     """The extension `_cuda_emulated` of a variant, built if need be. NVIDIA's libraries can't take its arrays."""
     os.environ["FASTNN_CUBLASLT"] = "0"
+    variant = os.environ.get("CUEMU_PLAIN", variant) if variant == "plain" else variant  # see coverage.py
     path = str(build.extension(variant))
     loader = ExtensionFileLoader(build.MODULE, path)
     module = module_from_spec(spec_from_file_location(build.MODULE, path, loader=loader))
@@ -79,13 +80,30 @@ def outputs_of(case, kernels, arguments):
     return {name: returned if name == "return" else arguments[name] for name in case.outputs}
 
 
-def disagreement(case, outputs, expected):
+def computes_of(case, kernels):
+    """What the products of the row can be made of; "float32" for rows without products."""
+    products = case.kernel == "gemm" or case.kernel.startswith(("dense_", "conv2d_"))
+    return ("float32", "tf32", "bfloat16", "float16") if products and hasattr(kernels, "set_compute") else ("float32",)
+
+
+def run_in(compute, run, case, kernels, expected, aligned):
+    """What is wrong with a row whose products are made of rounded operands; "" if nothing is."""
+    if compute == "float32":
+        return run(case, kernels, expected, aligned)[1]
+    kernels.set_compute(compute)
+    try:
+        return run(case, kernels, expected, aligned, "rounded operands")[1]
+    finally:
+        kernels.set_compute("float32")
+
+
+def disagreement(case, outputs, expected, tolerance=None):
     """A sentence on the first output that isn't as the reference says, or ""."""
     for name in case.outputs:
         actual, wanted = outputs[name], expected[name]
         pairs = [(actual, wanted)] if name == "return" else zip(arrays_in(actual), arrays_in(wanted), strict=True)
         for one, other in pairs:
-            found = difference(one, other, case.tolerance)
+            found = difference(one, other, tolerance or case.tolerance)
             if found:
                 return f"{name}: {found}"
     return ""
@@ -103,17 +121,17 @@ def run_guarded(case, kernels, expected, aligned=False):
     return outputs, placed.damage() or disagreement(case, outputs, expected)
 
 
-def run_exact(case, kernels, expected, aligned=False):
+def run_exact(case, kernels, expected, aligned=False, tolerance=None):
     """Runs the row in memory of the exact size; returns (outputs, what is wrong)."""
     outputs = outputs_of(case, kernels, Exact(case.arguments(), case.alias, aligned).arguments)
-    return outputs, disagreement(case, outputs, expected)
+    return outputs, disagreement(case, outputs, expected, tolerance)
 
 
-def run_hidden(case, kernels, expected, aligned=True):
+def run_hidden(case, kernels, expected, aligned=True, tolerance=None):
     """Runs the row in memory that host code can't touch; returns (outputs, what is wrong)."""
     hidden = Hidden(case.arguments(), kernels, case.alias)
     outputs = outputs_of(case, hidden.kernels, hidden.arguments)
-    return outputs, disagreement(case, outputs, expected)
+    return outputs, disagreement(case, outputs, expected, tolerance)
 
 
 def main(variant, mode):
@@ -125,14 +143,15 @@ def main(variant, mode):
     run = {"exact": run_exact, "hidden": run_hidden}[mode]
     names = sorted({case.kernel for case in CASES if hasattr(kernels, case.kernel)})
     for number, case in enumerate(case for name in names for case in some_rows_of(name)):
-        seed = number // 2 % len(SEEDS)
+        seed, expected = number // 2 % len(SEEDS), case.expected()
         in_order(seed)
-        print(json.dumps({"row": case.name, "seed": seed}), flush=True)
-        try:
-            error = run(case, kernels, case.expected(), aligned=number % 2 == 1)[1]
-        except Exception as raised:
-            error = f"{type(raised).__name__}: {raised}"
-        print(json.dumps({"error": error}), flush=True)
+        for compute in computes_of(case, kernels):
+            print(json.dumps({"row": case.name, "seed": seed, "compute": compute}), flush=True)
+            try:
+                error = run_in(compute, run, case, kernels, expected, aligned=number % 2 == 1)
+            except Exception as raised:
+                error = f"{type(raised).__name__}: {raised}"
+            print(json.dumps({"error": error}), flush=True)
     print(json.dumps({"done": len(names)}), flush=True)
 
 
