@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _backend
+from fastnn import _backend, _devices
 from fastnn._check import fail
 
 Array = np.ndarray
@@ -114,11 +114,12 @@ def row_weights(weights: Array | None, rows: int) -> Array | None:
         return weights
     n = weights.shape[0]
     repeated = _backend.empty((rows,))
-    _backend.kernels.gather_rows(weights, _repeats(n, rows // n), repeated)  # a kernel, so that a tape records it
+    index = _repeats(n, rows // n, _devices.current())
+    _backend.kernels.gather_rows(weights, index, repeated)  # a kernel, so that a tape records it
     return repeated
 
 
 @functools.lru_cache(maxsize=8)
-def _repeats(n: int, times: int) -> Array:
-    """0, ..., 0, 1, ..., 1, ..., n - 1, each so many times."""
-    return np.repeat(np.arange(n), times)
+def _repeats(n: int, times: int, device: Any) -> Any:
+    """0, ..., 0, 1, ..., 1, ..., n - 1, each so many times, on the thread's device."""
+    return _backend.to_device(np.repeat(np.arange(n), times))

@@ -254,6 +254,44 @@ def test_two_models_on_two_devices():
     assert _devices.current() is None
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sequences(weighted):
+    generator = np.random.default_rng(0)
+    ids, y = generator.integers(0, 9, (20, 5)), generator.integers(0, 4, (20, 5))
+    weights = generator.uniform(size=20) if weighted else None
+
+    def stack():
+        recurrent = layers.LSTM(6, return_sequences=True)
+        return models.Sequential(
+            [
+                layers.Input((5,)),
+                layers.Embedding(9, 4),
+                recurrent,
+                layers.LayerNormalization(),
+                layers.Dense(4, "softmax"),
+            ]
+        )
+
+    def use(model):
+        return model.fit(ids, y, sample_weight=weights, batch_size=6, epochs=3, verbose=0).history, model.predict(ids)
+
+    check_everywhere(use, stack)
+
+
+def test_augmented_images():
+    x, y = data(cnn)
+
+    def stack():
+        return models.Sequential(
+            [layers.Input((8, 8, 2)), layers.RandomFlip(seed=3), layers.RandomCrop(6, 6), *cnn_end()]
+        )
+
+    def cnn_end():
+        return [layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), layers.Dense(3, activation="softmax")]
+
+    check_everywhere(lambda model: model.fit(x, y, batch_size=16, epochs=2, verbose=0).history, stack)
+
+
 def test_a_kernel_that_there_is_not(gpu, monkeypatch):
     monkeypatch.setattr(gpu.kernels, "dense_forward", None, raising=False)
     x, y = data(mlp)
