@@ -226,9 +226,7 @@ class Optimizer:
     def begin_step(self, rates: Array, slot: Array) -> None:
         """What a step begins with: its number and its learning rate, rates[slot]. A kernel call, for tapes to record.
 
-        Args:
-            rates: float64[n], the learning rates of the steps to come.
-            slot: int64[1].
+        `rates`: float64[n], those of the steps to come; `slot`: int64[1].
         """
         _backend.kernels.begin_update(rates, slot, self._lr, self._step)
 
