@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,11 +21,12 @@ def start(tmp_path):
     """A function that starts `fastnn run ARGUMENTS program.py` with the program's text."""
     started = []
 
-    def start(arguments, program, *more):
+    def start(arguments, program, *more, command=("-m", "fastnn", "run"), **variables):
         (tmp_path / "program.py").write_text(program)
-        command = [sys.executable, "-m", "fastnn", "run", *arguments, "program.py", *more]
+        command = [sys.executable, *command, *arguments, "program.py", *more]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RANK", "WORLD", "MASTER"))}
-        env["PYTHONPATH"] = str(PACKAGE.parent)
+        env.pop("FASTNN_SECRET", None)
+        env.update(variables, PYTHONPATH=str(PACKAGE.parent))
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, cwd=tmp_path, env=env, **pipe))
         return started[-1]
@@ -126,6 +128,36 @@ def is_running(pid):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+MEET = """
+import numpy as np
+from fastnn import distributed
+comm = distributed.init(join_timeout=60)
+array = np.full(3, comm.rank + 1.0)
+comm.all_reduce(array)
+print(f"{comm.rank} of {comm.world_size}: {array[0]}{chr(10)}", end="", flush=True)
+"""
+
+
+def test_two_supervisors_meet(start):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+    hosts = ["-n", "2", "--nnodes", "2", "--rendezvous", place]
+    nodes = [start([*hosts, "--node-rank", str(node)], MEET, FASTNN_SECRET="of this test") for node in range(2)]
+    for node, (code, out, err) in enumerate(finish(node) for node in nodes):
+        assert code == 0, err
+        assert sorted(out.splitlines()) == [f"{rank} of 4: 10.0" for rank in (2 * node, 2 * node + 1)]
+
+
+def test_torchrun_works_unchanged(start, tmp_path):
+    """It listens at MASTER_PORT itself, and hands over no secret: the user's own is taken."""
+    pytest.importorskip("torch")
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    code, out, err = finish(start([], MEET, command=command, XDG_CONFIG_HOME=str(tmp_path / "config")))
+    assert code == 0, err
+    assert sorted(out.splitlines()) == ["0 of 2: 3.0", "1 of 2: 3.0"]
+    assert (tmp_path / "config" / "fastnn" / "secret").is_file()
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ class Communicator:
         Fastest for arrays made by `empty` or `zeros`.
 
         Args:
-            array: of the same number of elements on all ranks; changed in place.
+            array: of the same shape and order of axes in memory on all ranks; changed in place.
             op: "sum", "mean" (floats only), "max" or "min"; a NaN of any rank stays one.
             compression: "bfloat16" or "float16" halves what float32 arrays send to other hosts: each partial sum that
                 travels is rounded, and added in float32.
@@ -220,7 +220,7 @@ class Communicator:
         """Write the array of one rank to those of all.
 
         Args:
-            array: of the same number of elements on all ranks; changed in place, except on the root.
+            array: of the same shape and order of axes in memory on all ranks; changed in place, except on the root.
             root: the rank whose array it is.
             algorithm, blocking: as for `all_reduce`.
         """
