@@ -106,9 +106,11 @@ say(fails(comm.barrier))
 
 def test_what_does_not_fit_together_is_refused_on_all_hosts(tmp_path, port):
     script = """
-comm.barrier()
 array = np.zeros(10 if rank != 2 else 12, np.float32)
-say(fails(lambda: comm.all_reduce(array)))
+def work():
+    comm.barrier()  # a rank that is still here may learn of what comes next
+    comm.all_reduce(array)
+say(fails(work))
 """
     for (error,) in run_ranks(tmp_path, script, 4, each=on_hosts(port, [0, 0, 1, 2])):
         assert error["type"] == "CollectiveMismatch" and error["operation"] == 2
@@ -135,7 +137,7 @@ say([str(warning.message) for warning in caught])
         errors = [ranks.heard(rank) for rank in range(2)]
         caught = ranks.heard(0)
     name = f"rank 2 (process {pids[2]} of host {os.uname().nodename})"
-    assert caught == [f"operation 2, all_reduce(sum, float64, 10 elements) has waited 1 s for {name}"]
+    assert caught[-1] == f"operation 2, all_reduce(sum, float64, 10 elements) has waited 1 s for {name}"
     for error in errors:
         assert error["type"] == "CollectiveTimeout" and error["rank"] == 2 and error["after"] >= 2.5
         assert f"timed out: {name} did not come within 3 s" in error["text"]
