@@ -64,3 +64,17 @@ class OnGpu:
             if not np.array_equal(found, before):
                 return f"{name}: bytes outside of the outputs were written"
         return ""
+
+
+def run_on_gpu(case, kernels, compute="float32", aligned=False):
+    """Runs a row on the GPU; returns (outputs as NumPy arrays, what was written that should not have been)."""
+    placed = OnGpu(case.arguments(), case.outputs, case.alias, aligned)
+    if compute != "float32":
+        kernels.set_compute(compute)
+    try:
+        returned = case.call(kernels, placed.arguments)()
+    finally:
+        if compute != "float32":
+            kernels.set_compute("float32")
+    found = placed.on_host()
+    return {name: returned if name == "return" else found[name] for name in case.outputs}, placed.damage()

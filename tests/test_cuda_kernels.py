@@ -120,15 +120,15 @@ def test_every_twin_has_rows_of_the_emulators_size():
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", [case for case in CASES if case.kernel in ON_GPU], ids=lambda case: case.name)
 def test_row_on_the_gpu(case):
-    from gpu_arrays import OnGpu
+    """Aligned and not, with every kind of product; each twice, for the same bits."""
+    from gpu_arrays import run_on_gpu
 
-    kernels, expected, seen = import_module("fastnn._cuda"), case.expected(), []
-    for _ in range(2):
-        placed = OnGpu(case.arguments(), case.outputs, case.alias)
-        returned = case.call(kernels, placed.arguments)()
-        found = placed.on_host()
-        outputs = {name: returned if name == "return" else found[name] for name in case.outputs}
-        seen.append(rows.bits(outputs))
-        assert not placed.damage(), placed.damage()
-        assert not rows.disagreement(case, outputs, expected), rows.disagreement(case, outputs, expected)
-    assert seen[0] == seen[1], "run again, other bits"
+    kernels, expected = import_module("fastnn._cuda"), case.expected()
+    for compute in rows.computes_of(case, kernels):
+        for aligned in (False, True):
+            outputs, damage = run_on_gpu(case, kernels, compute, aligned)
+            tolerance = None if compute == "float32" else "rounded operands"
+            problem = damage or rows.disagreement(case, outputs, expected, tolerance)
+            assert not problem, f"{compute}{', aligned' * aligned}: {problem}"
+            again = run_on_gpu(case, kernels, compute, aligned)[0]
+            assert rows.bits(again) == rows.bits(outputs), f"{compute}: run again, other bits"

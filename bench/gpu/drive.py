@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from cases import CASES  # noqa: E402
 from emulator import rows  # noqa: E402
-from gpu_arrays import OnGpu  # noqa: E402
+from gpu_arrays import OnGpu, run_on_gpu  # noqa: E402
 
 HOT = ("adam_rule", "sparse_softmax_cross_entropy", "gemm", "conv2d_forward", "max_pool2d_forward")
 
@@ -21,15 +21,6 @@ HOT = ("adam_rule", "sparse_softmax_cross_entropy", "gemm", "conv2d_forward", "m
 def main_row(kernel):
     """The largest benchmark of a kernel."""
     return max((case for case in CASES if case.kernel == kernel and case.bench), key=lambda case: case.flops)
-
-
-def run(case, kernels):
-    """Runs a row on the GPU; returns what is wrong with the result."""
-    placed = OnGpu(case.arguments(), case.outputs, case.alias)
-    returned = case.call(kernels, placed.arguments)()
-    found = placed.on_host()
-    outputs = {name: returned if name == "return" else found[name] for name in case.outputs}
-    return placed.damage() or rows.disagreement(case, outputs, case.expected())
 
 
 def main(hot):
@@ -46,10 +37,14 @@ def main(hot):
                 placed.on_host()
         return 0
     problems = []
-    for case in (case for name in names for case in rows.some_rows_of(name)):
-        problem = run(case, kernels)
-        if problem:
-            problems.append(f"{case.name}: {problem}")
+    for number, case in enumerate(case for name in names for case in rows.some_rows_of(name)):
+        expected = case.expected()
+        for compute in rows.computes_of(case, kernels):
+            outputs, damage = run_on_gpu(case, kernels, compute, aligned=number % 2 == 1)
+            tolerance = None if compute == "float32" else "rounded operands"
+            problem = damage or rows.disagreement(case, outputs, expected, tolerance)
+            if problem:
+                problems.append(f"{case.name} in {compute}: {problem}")
     print("\n".join(problems) or f"{len(names)} kernels, all as their references")
     return 1 if problems else 0
 

@@ -2,6 +2,8 @@
 
 import sys
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 METRICS = (
@@ -30,6 +32,17 @@ class Part:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+def gpu_tests():
+    """The files that have tests marked gpu: others may import what isn't installed there."""
+    files = sorted(Path(__file__).resolve().parents[2].glob("tests/test_*.py"))
+    return [f"tests/{path.name}" for path in files if "mark.gpu" in path.read_text()]
+
+
+def workers():
+    """Processes for the tests, whose time goes to references in NumPy, where pytest-xdist is installed."""
+    return ("-n", "8") if find_spec("xdist") else ()
+
+
 def all_parts(capability):
     """Groups of parts for a card of this compute capability ("90"): the parts of a group run at the same time."""
     python = sys.executable
@@ -49,7 +62,11 @@ def all_parts(capability):
     return [
         [Part("build", (python, "setup.py", "-q", "build_ext", "--inplace"), 150, "nvcc", build)],
         [
-            Part("tests", (python, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"), 120),
+            Part(
+                "tests",
+                (python, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *workers(), *gpu_tests()),
+                120,
+            ),
             Part("registers", (python, "bench/cuda_registers.py", "--arch", capability), 100, "nvcc"),
         ],
         [Part(tool, (*sanitize, tool, *drive), 110, "compute-sanitizer") for tool in TOOLS],

@@ -8,6 +8,7 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,8 +96,8 @@ class TorchTraining:
         self.total.item()
 
 
-def fastnn_epoch(network, batch, batches):
-    """A function that trains our network for an epoch on the GPU."""
+def fastnn_epoch(network, batch, batches, compute="float32"):
+    """A function that trains our network for an epoch."""
     from fastnn import layers, models
 
     model = models.Sequential()
@@ -111,7 +112,7 @@ def fastnn_epoch(network, batch, batches):
         model.add(layers.Flatten())
         model.add(layers.Dense(128, activation="relu"))
     model.add(layers.Dense(10, activation="softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], device=DEVICE)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], device=DEVICE, compute=compute)
     x, y = data(network, batch * batches)
     return lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0)
 
@@ -129,20 +130,24 @@ def measure(make, batches):
     return statistics.median(times)
 
 
+def contender(name, network, batch, batches):
+    """A function that trains for an epoch: "fastnn" or a form of torch's, perhaps with "tf32" after it."""
+    form, compute = name.removesuffix(" tf32").split()[-1], "tf32" if name.endswith("tf32") else "float32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = compute == "tf32"
+    if form == "fastnn":
+        return fastnn_epoch(network, batch, batches, compute)
+    return TorchTraining(network, batch, batches, form).epoch
+
+
 def main():
     """Prints a line for each job and contender; torch.compile comes last."""
-    contests = [(job, "fastnn") for job in JOBS] + [(job, form) for job in JOBS for form in ("eager", "graph")]
-    for job, form in [*contests, *((job, "compile") for job in COMPILED)]:
+    names = ("fastnn", "fastnn tf32", "torch eager", "torch graph", "torch graph tf32")
+    contests = [(job, name) for job in JOBS for name in names] + [(job, "torch compile") for job in COMPILED]
+    for job, name in contests:
         network, batch, batches = JOBS[job]
-        found = {"what": "step", "job": job, "contender": form if form == "fastnn" else f"torch {form}"}
-
-        def make(network=network, batch=batch, batches=batches, form=form):
-            if form == "fastnn":
-                return fastnn_epoch(network, batch, batches)
-            return TorchTraining(network, batch, batches, form).epoch
-
+        found = {"what": "step", "job": job, "contender": name}
         try:
-            found["seconds"] = measure(make, batches)
+            found["seconds"] = measure(partial(contender, name, network, batch, batches), batches)
         except Exception as error:
             found["error"] = f"{type(error).__name__}: {error}"
         print(json.dumps(found), flush=True)
