@@ -62,6 +62,7 @@ void ShmLink::idle(int& rounds, bool /*sends*/, bool receives) {
     return;
   }
   if (!wait_.gone) watch_.yield(rounds, bell, heard_);
+  if (bell.value.load(std::memory_order_acquire) != heard_) return;
   if (rounds % 64 == 0 || watch_.sleeps(rounds)) watch_.look_around(wait_);
 }
 

@@ -62,8 +62,8 @@ void TcpLink::idle(int& rounds, bool sends, bool receives) {
   nfds_t count = 0;
   if (receives) polled[count++] = {previous_.get(), POLLIN, 0};
   if (sends) polled[count++] = {next_.get(), POLLOUT, 0};
-  ::poll(polled, count, kSlice);
-  watch_.look_around(wait_);
+  // What has come is of this operation, though the group may have failed in the next one.
+  if (::poll(polled, count, kSlice) == 0) watch_.look_around(wait_);
 }
 
 // A neighbour may have gone because it learned of a failure elsewhere: that is what all should name.
