@@ -8,11 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import import_module
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from cases import CASES
 from emulator import build, rows
+from emulator.device_arrays import DeviceArray
 
 KERNELS = sorted({case.kernel for case in CASES})
 # Kernels of the CPU that have no CUDA twin yet. The list must only get shorter.
@@ -115,6 +119,70 @@ def test_every_twin_has_rows_of_the_emulators_size():
 
 
 # ---- on a GPU
+
+
+class CupyArray(DeviceArray):
+    """As much of CuPy's array as gpu_arrays.py needs, in the CPU's memory."""
+
+    def __new__(cls, shape, dtype, pointer, strides):
+        return np.ndarray.__new__(cls, shape, dtype, pointer.block, pointer.offset, strides)
+
+    @property
+    def data(self):
+        return Pointer(self.view(np.ndarray), 0)
+
+    def get(self):
+        return np.array(self)
+
+
+@dataclass
+class Pointer:
+    """As much of CuPy's pointer."""
+
+    block: np.ndarray
+    offset: int
+
+    def __add__(self, offset):
+        return Pointer(self.block, self.offset + offset)
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """In place of CuPy and the extension for GPUs, so that what needs them runs here."""
+    cupy = SimpleNamespace(
+        ndarray=CupyArray, asarray=lambda array: np.array(array).view(CupyArray), asnumpy=lambda array: array.get()
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setitem(sys.modules, "fastnn._cuda", rows.load("plain"))
+    monkeypatch.delitem(sys.modules, "gpu_arrays", raising=False)
+    monkeypatch.syspath_prepend(str(build.ROOT / "bench" / "gpu"))
+    yield
+    for name in ("gpu_arrays", "drive"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("kernel", ["softmax_forward", "adam_rule", "conv2d_backward", "gemm"])
+def test_what_needs_a_gpu_runs_on_stand_ins(kernel, stand_ins, monkeypatch, capsys):
+    few = rows.some_rows_of(kernel)[:2]
+    for case in few:
+        test_row_on_the_gpu(case)
+    drive = import_module("drive")
+    monkeypatch.setattr(drive, "CASES", few)
+    monkeypatch.setattr(drive.rows, "some_rows_of", lambda kernel: few)
+    assert drive.main(hot=False) == 0 and "all as their references" in capsys.readouterr().out
+
+
+def test_a_wrong_result_on_a_gpu_is_seen(stand_ins, monkeypatch):
+    case = rows.some_rows_of("softmax_forward")[0]
+    kernel = rows.load("plain").softmax_forward
+
+    def wrong(x, y):
+        kernel(x, y)
+        y[0, 0] += 1
+
+    monkeypatch.setitem(sys.modules, "fastnn._cuda", SimpleNamespace(softmax_forward=wrong))
+    with pytest.raises(AssertionError, match="elements differ"):
+        test_row_on_the_gpu(case)
 
 
 @pytest.mark.gpu
