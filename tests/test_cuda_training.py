@@ -1,4 +1,5 @@
-"""Models trained by the CUDA kernels, which the emulator runs on the CPU; a stand-in for CuPy captures the graphs.
+"""Models trained by the CUDA kernels, which the emulator runs on the CPU; a stand-in for CuPy captures the graphs. With
+`pytest -m gpu` they run on a GPU, where there is one.
 
 What Python does around them is tested with the CPU's kernels, to the bit: test_gpu_training.py.
 """
@@ -13,9 +14,12 @@ from fastnn import _devices, layers, metrics, models, optimizers, regularizers
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-@pytest.fixture(autouse=True, params=[0, 1])
+@pytest.fixture(autouse=True, params=[0, 1, pytest.param("real", marks=pytest.mark.gpu)])
 def gpu(request, monkeypatch):
-    """A GPU that the emulator plays, with its threads in two orders."""
+    """A GPU that the emulator plays, with its threads in two orders, or a real one."""
+    if request.param == "real":
+        assert not _devices.missing()
+        return _devices.gpu()
     monkeypatch.setenv("CUEMU_SEED", str(request.param))
     gpu = _devices.Gpu(cupy_standin.Kernels(rows.load("plain")), cupy_standin)
     monkeypatch.setattr(_devices, "missing", lambda: "")
