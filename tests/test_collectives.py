@@ -138,8 +138,16 @@ for array, case in zip(mine, arrays):
 say(float(last[0]))
 comm.all_reduce(np.ones(1000, np.float32), blocking=False)  # nobody keeps it: the operation does
 comm.barrier()
+other = distributed.Communicator(host=os.environ["MASTER_ADDR"] + "-again")
+if rank == 0:
+    waiting = other.all_reduce(np.ones(1000, np.float32), blocking=False)
+    del other  # while the operation is on its way
+    say(fails(waiting.wait)["type"])
+else:
+    time.sleep(0.5)
+    say(fails(other.barrier)["type"])
 """
-    assert run_ranks(tmp_path, script, 2) == [[2.0]] * 2
+    assert run_ranks(tmp_path, script, 2) == [[2.0, "CommunicatorClosed"], [2.0, "RankDied"]]
 
 
 def test_arrays_of_torch(tmp_path):

@@ -13,8 +13,8 @@
 namespace fnn::comm {
 namespace {
 
-constexpr double kPatience = 5;  // seconds that someone who connected may take to introduce himself
-constexpr std::size_t kGuests = 4096;
+constexpr double kPatience = 5;        // seconds that someone who connected may take to introduce himself
+constexpr std::size_t kGuests = 4096;  // at once, beside those who have joined
 const std::string kPurpose = "rendezvous";
 
 // Someone who has connected to rank 0.
@@ -89,7 +89,8 @@ class Reception {
   }
 
   void wait() {
-    std::vector<pollfd> polled{{listening_.get(), static_cast<short>(guests_.size() < kGuests ? POLLIN : 0), 0}};
+    std::vector<pollfd> polled{
+        {listening_.get(), static_cast<short>(guests_.size() < kGuests + known_.size() ? POLLIN : 0), 0}};
     for (const Guest& guest : guests_) polled.push_back({guest.fd.get(), POLLIN, 0});
     ::poll(polled.data(), polled.size(), 50);
     std::vector<Guest> staying;
@@ -107,7 +108,7 @@ class Reception {
   }
 
   void welcome() {
-    while (guests_.size() < kGuests) {
+    while (guests_.size() < kGuests + known_.size()) {
       Fd fd = accept_one(listening_.get());
       if (!fd) return;
       Guest guest{std::move(fd), Greeted(request_.secret, kPurpose), "", after(kPatience)};

@@ -252,7 +252,10 @@ class Communicator:
     def close(self) -> None:
         """Leave the group; whoever still waits for this rank gets `RankDied`."""
         _open.discard(self)
-        self._group.close()
+        if hasattr(self, "_group"):  # else it was never joined
+            self._group.close()
+
+    __del__ = close  # which lets go of the GIL: the thread of operations on their way may need it to end
 
     def __enter__(self) -> Communicator:
         return self
@@ -292,8 +295,4 @@ def _close_all() -> None:
         communicator.close()
 
 
-def _forget_all() -> None:
-    _open.clear()  # they are the parent's
-
-
-os.register_at_fork(after_in_child=_forget_all)
+os.register_at_fork(after_in_child=_open.clear)  # they are the parent's
