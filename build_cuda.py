@@ -30,6 +30,7 @@ BINDINGS = [
     "bind_conv_pool",
     "bind_crop_flip",
     "bind_dense",
+    "bind_dense_update",
     "bind_dropout",
     "bind_embedding",
     "bind_gather",

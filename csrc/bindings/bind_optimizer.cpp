@@ -53,16 +53,12 @@ void update(const UpdateRule& rule, const TensorTable& table, handle lr, handle 
   rule.step(table, numbers, 1.0);
 }
 
-#ifndef FNN_CUDA
-
 std::unique_ptr<TensorUpdates> updates(const UpdateRule& rule, const TensorTable& table, handle lr, handle step) {
   const StepNumbers numbers = checked_numbers("updates", rule, table, lr, step, py::none(), py::none());
   if (!rule.elementwise())
     fail("updates", "rule", "one that treats each element by itself, without clip_norm and skip_nonfinite", "another");
   return rule.updates(table, numbers.lr, numbers.t);
 }
-
-#endif
 
 void step_now(const UpdateRule& rule, const TensorTable& table, double lr, std::int64_t step, double grad_scale,
               handle found_inf, handle loss_scale) {
@@ -119,13 +115,11 @@ void bind_optimizer(py::module_& module) {
              arg("square") = py::none(), arg("loss_scale") = py::none());
   module.def("add_squares", &add_squares, arg("rule"), arg("table"), arg("square"), arg("loss_scale") = py::none());
   module.def("end_update", &end_update, arg("found_inf"), arg("step"), arg("skipped"));
-#ifndef FNN_CUDA
   py::class_<TensorUpdates>(module, "TensorUpdates", py::module_local())
       .def("prepare", &TensorUpdates::prepare)
       .def("__len__", &TensorUpdates::size);
   module.def("updates", &updates, arg("rule"), arg("table"), arg("lr"), arg("step"), py::keep_alive<0, 2>(),
              py::keep_alive<0, 3>(), py::keep_alive<0, 4>());
-#endif
 }
 
 }  // namespace fnn::bindings

@@ -17,6 +17,7 @@
   bind(conv_pool)        \
   bind(crop_flip)        \
   bind(dense)            \
+  bind(dense_update)     \
   bind(device)           \
   bind(dropout)          \
   bind(embedding)        \

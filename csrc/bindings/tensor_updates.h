@@ -5,6 +5,11 @@
 
 #include "bindings/launch.h"
 #include "bindings/tensor_table.h"
+#ifdef FNN_CUDA
+#include "cuda/device_tensors.h"
+#include "cuda/queued_step.h"
+#include "cuda/workspace.h"
+#endif
 
 namespace fnn::bindings {
 
@@ -16,6 +21,45 @@ class TensorUpdates {
   virtual cpu::TensorUpdate of(std::int64_t tensor) const = 0;
   virtual std::int64_t size() const = 0;
 };
+
+#ifdef FNN_CUDA
+
+// Everything is read when the update runs.
+template <class Rule>
+class RuleUpdates : public TensorUpdates, private cuda::QueuedStep {
+ public:
+  RuleUpdates(const TensorTable& table, const Rule& rule, const cpu::StepOptions& options, const double* lr,
+              const std::int64_t* t)
+      : list_(table.list()), rule_(rule), options_(options), lr_(lr), t_(t) {}
+  void prepare() override {}
+  cpu::TensorUpdate of(std::int64_t tensor) const override {
+    return {&list_.tensors[tensor], static_cast<const cuda::QueuedStep*>(this), nullptr};
+  }
+  std::int64_t size() const override { return list_.tensor_count; }
+
+ private:
+  void enqueue(const cpu::OptimizerTensor& tensor, const float* grad, cudaStream_t stream) const override {
+    cpu::OptimizerTensor one = tensor;
+    one.grad = grad;
+    one.begin = 0;
+    const cuda::Workspace memory(cuda::table_bytes(1), stream);
+    const cuda::DeviceTensors device = cuda::put_table(stream, &one, 1, memory.as<void>());
+    cpu::TensorList list = list_;
+    list.tensors = &one;
+    list.tensor_count = 1;
+    list.element_count = one.count;
+    list.device = &device;
+    cuda::run(cpu::OptimizerStep<Rule>(list, rule_, options_, lr_, t_), stream);
+  }
+
+  cpu::TensorList list_;
+  Rule rule_;
+  cpu::StepOptions options_;
+  const double* lr_;
+  const std::int64_t* t_;
+};
+
+#else
 
 template <class Rule>
 class RuleUpdates : public TensorUpdates {
@@ -42,6 +86,8 @@ class RuleUpdates : public TensorUpdates {
   const std::int64_t* t_;
   std::vector<cpu::TensorStep<Rule>> steps_;
 };
+
+#endif
 
 // The update of one tensor, given as (updates, number) or None, which must have `count` elements. A tape that records
 // keeps the updates.

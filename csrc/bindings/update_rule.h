@@ -4,12 +4,7 @@
 #include <string>
 #include <type_traits>
 
-#ifdef FNN_CUDA
-#include "bindings/launch.h"
-#include "bindings/tensor_table.h"
-#else
 #include "bindings/tensor_updates.h"
-#endif
 #include "cpu/layerwise.h"
 #include "cpu/muon.h"
 
@@ -59,13 +54,11 @@ class UpdateRule {
     kernel.loss_scale = loss_scale;
     launch_step(table, kernel);
   }
-#ifndef FNN_CUDA
   // Updates of the table's tensors one by one; for rules that are elementwise.
   virtual std::unique_ptr<TensorUpdates> updates(const TensorTable& /*table*/, const double* /*lr*/,
                                                  const std::int64_t* /*t*/) const {
     return nullptr;
   }
-#endif
 
  protected:
   const cpu::StepOptions& options() const { return options_; }
@@ -98,12 +91,10 @@ class ElementwiseRule : public UpdateRule {
   void step(const TensorTable& table, const StepNumbers& numbers, double grad_scale) const override {
     launch_rule<cpu::OptimizerStep<Rule>>(table, rule_, options(grad_scale), numbers);
   }
-#ifndef FNN_CUDA
   std::unique_ptr<TensorUpdates> updates(const TensorTable& table, const double* lr,
                                          const std::int64_t* t) const override {
     return std::make_unique<RuleUpdates<Rule>>(table, rule_, options(), lr, t);
   }
-#endif
 
  private:
   Rule rule_;
