@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -21,6 +22,8 @@ import json, os, signal, sys, time
 import numpy as np
 import ml_dtypes
 from fastnn import distributed
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background of a shell ignores Ctrl-C
 
 def say(value):
     print(json.dumps(value), flush=True)
@@ -72,7 +75,10 @@ class Ranks:
 
     def heard(self, rank):
         """The next value that a rank says."""
+        watchdog = threading.Timer(LIMIT, self.processes[rank].kill)
+        watchdog.start()
         line = self.processes[rank].stdout.readline()
+        watchdog.cancel()
         assert line, f"rank {rank} ended: {self.processes[rank].stderr.read()}"
         return json.loads(line)
 
