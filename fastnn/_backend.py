@@ -55,7 +55,7 @@ class Kernels:
     def dispatch(self) -> None:
         """To be called before the first thread is on a GPU."""
         if not self._dispatches:
-            self.__dict__.update({name: _dispatched(name, f) for name, f in vars(self).items() if callable(f)})
+            self.__dict__.update({name: _Dispatched(name, f) for name, f in vars(self).items() if callable(f)})
             self._dispatches = True
 
     def __getattr__(self, name: str) -> Any:
@@ -65,17 +65,26 @@ class Kernels:
         return getattr(gpu.kernels, name)
 
 
-def _dispatched(name: str, on_cpu: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **named: Any) -> Any:
+class _Dispatched:
+    """A kernel, or a class with its static methods: that of the device that the calling thread is on."""
+
+    def __init__(self, name: str, on_cpu: Callable[..., Any]):
+        self._name, self._on_cpu = name, on_cpu
+
+    def _chosen(self) -> Callable[..., Any]:
         gpu = _devices.current()
         if gpu is None:
-            return on_cpu(*args, **named)
-        kernel = getattr(gpu.kernels, name, None)
+            return self._on_cpu
+        kernel = getattr(gpu.kernels, self._name, None)
         if kernel is None:
-            raise NotImplementedError(f"{name}: there is no kernel for GPUs in this version; train on the CPU.")
-        return kernel(*args, **named)
+            raise NotImplementedError(f"{self._name}: there is no kernel for GPUs in this version; train on the CPU.")
+        return kernel
 
-    return call
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self._chosen()(*args, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chosen(), name)
 
 
 def supported_levels() -> list[str]:

@@ -322,3 +322,13 @@ def test_resolve_device_says_what_is_missing(extension, message, monkeypatch):
     assert _backend.resolve_device("auto") == "cpu"
     with pytest.raises(ValueError, match=f"compile: device must be 'auto' or 'cpu', got 'cuda'. {message}"):
         _backend.resolve_device("cuda", "compile")
+
+
+def test_static_methods_are_there_once_names_mean_what_a_device_has():
+    kernels = _backend.Kernels(_backend.load_level(_backend.chosen_level()))
+    kernels.dispatch()
+    params, grads = [np.ones(3, np.float32)], [np.ones(3, np.float32)]
+    table = kernels.TensorTable(params, grads, [])
+    addresses = [np.array([array.ctypes.data], np.int64) for array in (*params, *grads)]
+    assert table.matches(*addresses, [])
+    assert kernels.TensorTable.of_addresses(*addresses, [], np.array([3], np.int64)).matches(*addresses, [])

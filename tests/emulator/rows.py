@@ -32,7 +32,7 @@ SEEDS = range(4)
 @functools.cache
 def load(variant):
     """The extension `_cuda_emulated` of a variant, built if need be. NVIDIA's libraries can't take its arrays."""
-    os.environ["FASTNN_CUBLASLT"] = "0"
+    os.environ.setdefault("FASTNN_CUBLASLT", "0")
     variant = os.environ.get("CUEMU_PLAIN", variant) if variant == "plain" else variant  # see coverage.py
     path = str(build.extension(variant))
     loader = ExtensionFileLoader(build.MODULE, path)
