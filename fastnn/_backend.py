@@ -55,7 +55,8 @@ class Kernels:
     def dispatch(self) -> None:
         """To be called before the first thread is on a GPU."""
         if not self._dispatches:
-            self.__dict__.update({name: _Dispatched(name, f) for name, f in vars(self).items() if callable(f)})
+            found = {name: value for name, value in vars(self).items() if callable(value) and not _is_exception(value)}
+            self.__dict__.update({name: _Dispatched(name, value) for name, value in found.items()})
             self._dispatches = True
 
     def __getattr__(self, name: str) -> Any:
@@ -63,6 +64,10 @@ class Kernels:
         if gpu is None:
             raise AttributeError(f"there is no kernel {name!r}")
         return getattr(gpu.kernels, name)
+
+
+def _is_exception(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 class _Dispatched:

@@ -55,7 +55,8 @@ def recurrent(kind, n, steps, features, units, bias=True, keep=True, y=True, wan
         given |= {name: states[name].astype(np.float32) for name in kept}
         return {**given, "dy": normal(rng, *out), "dz": blank(n, steps, (units if blocks == 1 else 4 * units)), **grads}
 
-    shown = {key: value for key, value in options.items() if value not in ("tanh", "sigmoid", 0.0)}
+    default = {"activation": "tanh", "recurrent_activation": "sigmoid"}
+    shown = {key: value for key, value in options.items() if value not in (default.get(key), 0.0)}
     shown["reset_before"] = options.get("reset_after") is False
     name = label(n, steps, features, units, bias=bias, keep=keep, y=y, **shown)
     lacking = "".join(name for name in ALL if name not in want) or None

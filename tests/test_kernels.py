@@ -18,6 +18,8 @@ NOT_KERNELS |= {"copy_loop", "scale_loop", "multiply_add_loop"}  # they measure 
 NOT_KERNELS |= {"TensorWatch", "describe_dlpack", "next_step", "set_steps", "borrow_threads"}  # see test_torch_dropin
 NOT_KERNELS |= {"UpdateRule", "update", "updates", "add_squares", "end_update"}  # which go with every rule
 NOT_KERNELS |= {"ArrayLists"}  # tables made quickly: see test_functional
+# Groups of processes, in tests/test_collectives.py and its neighbours.
+NOT_KERNELS |= {"CommCall", "CommFailed", "CommGroup", "CommHandle", "comm_hmac", "comm_join", "comm_sha256"}
 # The state of a step, in tests/test_tape.py.
 NOT_KERNELS |= {
     "Tape",
