@@ -55,8 +55,9 @@ class Kernels:
     def dispatch(self) -> None:
         """To be called before the first thread is on a GPU."""
         if not self._dispatches:
-            found = {name: value for name, value in vars(self).items() if callable(value) and not _is_exception(value)}
-            self.__dict__.update({name: _Dispatched(name, value) for name, value in found.items()})
+            for name, value in list(vars(self).items()):
+                if callable(value) and not (isinstance(value, type) and issubclass(value, BaseException)):
+                    self.__dict__[name] = _Dispatched(name, value)
             self._dispatches = True
 
     def __getattr__(self, name: str) -> Any:
@@ -64,10 +65,6 @@ class Kernels:
         if gpu is None:
             raise AttributeError(f"there is no kernel {name!r}")
         return getattr(gpu.kernels, name)
-
-
-def _is_exception(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 class _Dispatched:
