@@ -32,9 +32,8 @@ MODULE = "_cuda_emulated"
 CXX = shlex.split(os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "c++")
 # Contracted as nvcc contracts: a * b + c is one operation.
 FLAGS = ["-std=c++17", "-O1", "-g1", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffp-contract=fast"]
-WARNINGS = ["-Wall", "-Wextra", "-Wno-unknown-pragmas"] + (
-    ["-Werror"] if os.environ.get("FASTNN_WERROR") == "1" else []
-)
+# Never errors: with each sanitizer and macro g++ sees other things. nvcc and the builds for CPUs are strict.
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unknown-pragmas"]
 REMEDY = "install the `test` extra, which has CUDA's headers, or set FASTNN_CUDA_INCLUDE to their folder"
 
 

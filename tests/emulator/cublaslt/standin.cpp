@@ -196,7 +196,7 @@ STANDIN int cublasLtMatmulAlgoGetHeuristic(void* given, const Desc* desc, const 
                                            Result* results, int* count) {
   ++heuristics;
   *count = 0;
-  Sizes sizes;
+  Sizes sizes{};
   if (const int status = wanted("MatmulAlgoGetHeuristic")) return status;
   if (given != &handle || asked < 1) return refuse("another handle, or no room for results");
   if (const int status = check_shapes(*desc, *a, *b, *c, sizes)) return status;
@@ -217,7 +217,7 @@ STANDIN int cublasLtMatmul(void* given, const Desc* desc, const float* alpha, co
                            const float* b, const Layout* lb, const float* beta, const float* c, const Layout* lc,
                            float* d, const Layout* ld, const Algo* algo, void* workspace, std::size_t bytes,
                            void* /*stream*/) {
-  Sizes sizes;
+  Sizes sizes{};
   if (const int status = wanted("Matmul")) return status;
   if (given != &handle || *alpha != 1.f || (*beta != 0.f && *beta != 1.f)) return refuse("another handle or factor");
   if (const int status = check_shapes(*desc, *la, *lb, *lc, sizes)) return status;
