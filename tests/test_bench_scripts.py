@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ def bench_script(monkeypatch):
     """Loads a script of bench/."""
     folder = Path(__file__).parents[1] / "bench"
     monkeypatch.syspath_prepend(str(folder))
+    for name in ("report", "steps"):  # bench/ and bench/gpu/ have scripts of the same names
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return lambda name: importlib.import_module(name)
 
 

@@ -22,6 +22,8 @@ def gpu_script(monkeypatch):
     """Loads a script of bench/gpu/."""
     for folder in ("bench/peers", "bench/gpu"):
         monkeypatch.syspath_prepend(str(ROOT / folder))
+    for name in ("report", "steps"):  # bench/ and bench/gpu/ have scripts of the same names
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return lambda name: importlib.import_module(name)
 
 
