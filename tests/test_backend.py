@@ -332,3 +332,9 @@ def test_static_methods_are_there_once_names_mean_what_a_device_has():
     addresses = [np.array([array.ctypes.data], np.int64) for array in (*params, *grads)]
     assert table.matches(*addresses, [])
     assert kernels.TensorTable.of_addresses(*addresses, [], np.array([3], np.int64)).matches(*addresses, [])
+
+
+def test_exceptions_can_be_caught_once_names_mean_what_a_device_has():
+    kernels = _backend.Kernels(_backend.load_level(_backend.chosen_level()))
+    kernels.dispatch()
+    assert issubclass(kernels.CommFailed, Exception)
