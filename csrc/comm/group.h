@@ -73,6 +73,7 @@ class Group {
 
   const JoinRequest request_;
   const Hooks hooks_;
+  const int forks_;  // before this process had the group
   Party party_;
   std::vector<Member> locals_;
   int local_rank_ = 0;

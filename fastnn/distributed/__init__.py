@@ -8,7 +8,8 @@ comm.all_reduce(gradients, "mean")
 
 from __future__ import annotations
 
-from fastnn.distributed.communicator import Communicator, Handle
+from fastnn.distributed.communicator import Communicator
+from fastnn.distributed.handle import Handle
 from fastnn.distributed.errors import (
     CollectiveMismatch,
     CollectiveTimeout,

@@ -17,33 +17,9 @@ import numpy as np
 
 from fastnn import _arrays, _backend, _check, _threads
 from fastnn.distributed import arguments, errors, launch
+from fastnn.distributed.handle import Handle
 
-_SLICE = 0.05  # seconds between two looks at signals while a handle is waited for
 _open: weakref.WeakSet[Communicator] = weakref.WeakSet()
-
-
-class Handle:
-    """An operation on its way; its arrays must not be touched before it's done."""
-
-    def __init__(self, handle: Any, kernels: Any):
-        self._handle, self._kernels = handle, kernels
-
-    def done(self) -> bool:
-        """Whether the operation has ended, well or not."""
-        return bool(self._handle.wait_for(0.0))
-
-    def wait(self) -> None:
-        """Return once the operation has ended.
-
-        Raises:
-            CommunicationError: it failed.
-        """
-        while not self._handle.wait_for(_SLICE):
-            pass  # between two calls Python runs signal handlers
-        try:
-            self._handle.check()
-        except self._kernels.CommFailed as failed:
-            raise errors.of_failure(failed) from None
 
 
 class Communicator:
@@ -92,6 +68,7 @@ class Communicator:
         record = launch.resolve(rank=rank, world_size=world_size, host=host, port=port, secret=secret)
         self.launch = record
         self._kernels = _backend.kernels
+        self._barrier = self._kernels.CommCall(kind=arguments.KINDS["barrier"])
         if record.world == 1:  # nobody is to come
             place, secret = f"unix:fastnn-{secrets.token_hex(16)}", secrets.token_hex(16)
         else:
@@ -177,6 +154,8 @@ class Communicator:
         Raises:
             CommunicationError: see `fastnn.distributed.errors`.
         """
+        if blocking and compression is None and algorithm == "auto" and self._all_reduce_plain(array, op):
+            return None
         what = arguments.describe("all_reduce", "array", array, written=True)
         options = arguments.options("all_reduce", what, op, compression, algorithm)
         place = {"source": what.address, "destination": what.address}
@@ -232,7 +211,7 @@ class Communicator:
 
     def barrier(self) -> None:
         """Return once all ranks have called it."""
-        self._run(self._kernels.CommCall(kind=arguments.KINDS["barrier"]))
+        self._run(self._barrier)
 
     def empty(self, shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:
         """An array of zeros in memory that the ranks of this host share, so that operations on it copy nothing.
@@ -274,6 +253,12 @@ class Communicator:
             return None
         try:
             return Handle(self._group.start(call, keep), self._kernels)
+        except self._kernels.CommFailed as failed:
+            raise errors.of_failure(failed) from None
+
+    def _all_reduce_plain(self, array: Any, op: Any) -> bool:
+        try:
+            return bool(self._group.all_reduce_plain(array, op))
         except self._kernels.CommFailed as failed:
             raise errors.of_failure(failed) from None
 
