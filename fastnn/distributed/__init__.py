@@ -9,7 +9,6 @@ comm.all_reduce(gradients, "mean")
 from __future__ import annotations
 
 from fastnn.distributed.communicator import Communicator
-from fastnn.distributed.handle import Handle
 from fastnn.distributed.errors import (
     CollectiveMismatch,
     CollectiveTimeout,
@@ -19,6 +18,7 @@ from fastnn.distributed.errors import (
     RendezvousError,
     WaitingForRank,
 )
+from fastnn.distributed.handle import Handle
 from fastnn.distributed.launch import Launch, resolve
 from fastnn.distributed.sharded import Sharded
 from fastnn.distributed.state import current, init, shutdown
