@@ -17,6 +17,7 @@ from fastnn import _backend, _check, _devices
 
 dropout_state = np.zeros(2, dtype=np.uint64)
 _dropout_state_on_gpu: Any = None
+_GENERATOR_POSITION = ("buffer_pos", "has_uint32", "uinteger")
 _generator: np.random.Generator | None = None
 
 
@@ -46,6 +47,23 @@ def generator() -> np.random.Generator:
         set_seed(secrets.randbits(63))
         assert _generator is not None
     return _generator
+
+
+def generator_state() -> np.ndarray:
+    """Where ``generator()`` is, uint64[13], for ``set_generator_state``."""
+    state: Any = generator().bit_generator.state
+    inner = state["state"]
+    numbers = [*inner["counter"], *inner["key"], *state["buffer"]]
+    return np.array([*numbers, *(state[name] for name in _GENERATOR_POSITION)], np.uint64)
+
+
+def set_generator_state(state: np.ndarray) -> None:
+    """Put ``generator()`` where it was."""
+    philox: Any = np.random.Philox(key=0)
+    inner = {"counter": state[:4], "key": state[4:6]}
+    position = {name: int(number) for name, number in zip(_GENERATOR_POSITION, state[10:])}
+    philox.state = {"bit_generator": "Philox", "state": inner, "buffer": state[6:10], **position}
+    generator().bit_generator.state = philox.state
 
 
 def new_state(seed: int) -> np.ndarray:

@@ -5,10 +5,11 @@ values so
 far: "loss", the metrics by name, and at the end of an epoch the same with "val_" in front.
 """
 
+from fastnn.callbacks.backup import BackupAndRestore
 from fastnn.callbacks.base import Callback, CallbackList, History, LambdaCallback
 from fastnn.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from fastnn.callbacks.logs import CSVLogger, TerminateOnNaN
 from fastnn.callbacks.monitor import EarlyStopping, ModelCheckpoint
 
-__all__ = ["CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback"]
+__all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback"]
 __all__ += ["LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"]

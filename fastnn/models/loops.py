@@ -26,16 +26,18 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         validation_freq: validate after epochs whose number, from 1, is a multiple.
     """
     model.stop_training = False
-    parallel = parallel_fit(model)
-    captured = capture(model, source) if model._step is not None and parallel is None else None
-    if parallel is not None and isinstance(source, ArrayBatches):
-        source = ShardedBatches(source, parallel.comm)
     verbose = hooks.params["verbose"]
     if not is_rank_0():
         verbose = 0
         hooks.callbacks = [callback for callback in hooks.callbacks if not callback.for_rank_0_alone]
     logs: dict[str, Any] = {}
-    hooks.call("on_train_begin", logs)
+    model._initial_epoch = epochs.start
+    hooks.call("on_train_begin", logs)  # first of all: a callback may bring back what an earlier run has saved
+    epochs = resumed(model, source, epochs)
+    parallel = parallel_fit(model)
+    captured = capture(model, source) if model._step is not None and parallel is None else None
+    if parallel is not None and isinstance(source, ArrayBatches):
+        source = ShardedBatches(source, parallel.comm)
     for epoch in epochs:
         hooks.call("on_epoch_begin", epoch, {})
         progress = Progress(verbose, f"Epoch {epoch + 1}/{epochs.stop}", source.samples)
@@ -60,6 +62,14 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
         if model.stop_training:
             break
     hooks.call("on_train_end", logs)
+
+
+def resumed(model: Any, source: Any, epochs: range) -> range:
+    """The epochs that are left if a callback has set ``model._initial_epoch``; the data goes on there, too."""
+    first = max(model._initial_epoch, epochs.start)
+    if first > epochs.start:
+        source.skip_epochs(first - epochs.start)
+    return range(first, max(epochs.stop, first))
 
 
 def run_epoch(

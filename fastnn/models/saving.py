@@ -25,7 +25,7 @@ _KEY = "fastnn"
 def save_model(model: Any, filepath: Any) -> None:
     """Write a model; see ``Sequential.save``."""
     tensors = {p.name: p.value for p in model.parameters}
-    header: dict[str, Any] = {"format": _FORMAT, "version": __version__, "class_name": "Sequential"}
+    header: dict[str, Any] = {"version": __version__, "class_name": "Sequential"}
     header["config"] = model.get_config()
     if model.optimizer is not None:
         header["compile"] = {
@@ -37,7 +37,7 @@ def save_model(model: Any, filepath: Any) -> None:
         }
         if model._step is not None:
             tensors.update({f"optimizer/{name}": array for name, array in model.optimizer.state_arrays().items()})
-    _write(filepath, tensors, header, "save")
+    write_tensors(filepath, tensors, header, "save")
 
 
 def _metric_configs(specs: list[Any], model: Any) -> list[Any]:
@@ -49,11 +49,12 @@ def _metric_configs(specs: list[Any], model: Any) -> list[Any]:
 
 def save_weights(model: Any, filepath: Any) -> None:
     """Write the weights alone; see ``Sequential.save_weights``."""
-    header = {"format": _FORMAT, "version": __version__}
-    _write(filepath, {p.name: p.value for p in model.parameters}, header, "save_weights")
+    header = {"version": __version__}
+    write_tensors(filepath, {p.name: p.value for p in model.parameters}, header, "save_weights")
 
 
-def _write(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any], function: str) -> None:
+def write_tensors(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any], function: str) -> None:
+    """One safetensors file with this header, complete or not at all."""
     from safetensors.numpy import save_file  # imported where it's needed, to keep the import of fastnn short
 
     path = Path(filepath)
@@ -61,7 +62,7 @@ def _write(filepath: Any, tensors: dict[str, np.ndarray], header: dict[str, Any]
         fail(function, "filepath", "in a folder that exists", repr(str(path)), error=FileNotFoundError)
     if path.is_dir():
         fail(function, "filepath", "a file's name", f"the folder {str(path)!r}", error=IsADirectoryError)
-    metadata = {_KEY: json.dumps(header)}
+    metadata = {_KEY: json.dumps({"format": _FORMAT, **header})}
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.touch()
     mode = (path if path.exists() else temporary).stat().st_mode  # save_file makes files that only their owner reads
@@ -89,7 +90,7 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
     """
     from fastnn.models.sequential import Sequential
 
-    header, tensors = _read(filepath, "load_model")
+    header, tensors = read_tensors(filepath, "load_model")
     if "config" not in header:
         remedy = "Build the model and call model.load_weights(filepath)."
         fail("load_model", "filepath", "a file written by model.save", f"weights alone in {str(filepath)!r}", remedy)
@@ -98,7 +99,7 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
     except (KeyError, TypeError) as error:
         fail("load_model", "filepath", "a file written by model.save", f"one whose layers can't be made: {error}")
     state = {name: tensors.pop(name) for name in list(tensors) if name.startswith("optimizer/")}
-    _assign(model, tensors, filepath, "load_model")
+    assign_weights(model, tensors, filepath, "load_model")
     if compile and "compile" in header:
         model.compile(**header["compile"])
         if state:
@@ -108,12 +109,13 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
 
 def load_weights(model: Any, filepath: Any) -> None:
     """Read weights into a model; see ``Sequential.load_weights``."""
-    _, tensors = _read(filepath, "load_weights")
+    _, tensors = read_tensors(filepath, "load_weights")
     weights = {name: array for name, array in tensors.items() if not name.startswith("optimizer/")}
-    _assign(model, weights, filepath, "load_weights")
+    assign_weights(model, weights, filepath, "load_weights")
 
 
-def _read(filepath: Any, function: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read_tensors(filepath: Any, function: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """(header, tensors) of a file that `write_tensors` wrote."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(filepath)
@@ -137,8 +139,8 @@ def _read(filepath: Any, function: str) -> tuple[dict[str, Any], dict[str, np.nd
     return header, tensors
 
 
-def _assign(model: Any, tensors: dict[str, np.ndarray], filepath: Any, function: str) -> None:
-    """Copy tensors by name; all or none."""
+def assign_weights(model: Any, tensors: dict[str, np.ndarray], filepath: Any, function: str) -> None:
+    """Copy weights by name; all or none."""
     parameters = {p.name: p for p in model.parameters}
     if parameters.keys() != tensors.keys():
         missing, extra = sorted(parameters.keys() - tensors.keys()), sorted(tensors.keys() - parameters.keys())

@@ -23,6 +23,10 @@ class SentBatches:
     def __init__(self, source: Any):
         self.source, self.samples, self.steps = source, source.samples, source.steps
 
+    def skip_epochs(self, count: int) -> None:
+        """As the source does."""
+        self.source.skip_epochs(count)
+
     def __iter__(self) -> Iterator[Batch]:
         gpu = _devices.current()
         assert gpu is not None

@@ -11,7 +11,7 @@ from fastnn._check import fail
 from fastnn.layers import ActivatedLayer, InputLayer, Layer, Parameter
 from fastnn.layers.base import Shape, check_shape, copy_weights, weight_copies
 from fastnn.layers.buffers import GradientBuffers
-from fastnn.models import saving, summary
+from fastnn.models import backup, saving, summary
 from fastnn.models.flat import FlatParameters
 from fastnn.models.fusion import Steps, fuse
 from fastnn.models.training import Trainer
@@ -229,6 +229,12 @@ class Sequential(Trainer):
         """Read weights written by ``save_weights`` or ``save`` into a model of the same architecture."""
         self._need_built("Sequential.load_weights")
         saving.load_weights(self, filepath)
+
+    def _save_backup(self, filepath: Any, whole: bool) -> None:
+        backup.save_backup(self, filepath, whole)
+
+    def _load_backup(self, filepath: Any) -> None:
+        backup.load_backup(self, filepath)
 
     def get_config(self) -> dict[str, Any]:
         """The architecture as JSON types."""

@@ -39,10 +39,16 @@ class ArrayBatches:
     def new_order(self) -> np.ndarray:
         """The order of a new epoch, always in the same memory."""
         if len(self.order) != self.samples:
-            self.order = np.arange(self.samples, dtype=np.int64)
+            self.order = np.empty(self.samples, dtype=np.int64)
+        self.order[:] = np.arange(
+            self.samples
+        )  # so that the order depends on the generator alone, not on the one before
         if self.shuffle:
             random.generator().shuffle(self.order)
         return self.order
+
+    def skip_epochs(self, count: int) -> None:
+        """Nothing: the order of an epoch follows from the generator's state, which is saved with the weights."""
 
     def gather(self, index: np.ndarray) -> Batch:
         """The samples of these numbers, in buffers that stay; nothing but kernel calls."""
@@ -97,6 +103,11 @@ class StreamBatches:
             remedy = "A generator is used up after one epoch: pass steps_per_epoch, or a Loader."
             fail(self.function, "x", "an iterable with at least one batch left", "an exhausted one", remedy)
 
+    def skip_epochs(self, count: int) -> None:
+        """Go on so many epochs later, if the stream counts them as a Loader does."""
+        if isinstance(getattr(self.stream, "epoch", None), int):
+            self.stream.epoch += count
+
 
 class Repeat:
     """A set number of batches an epoch, fewer or more than the source has; after its last it goes round again.
@@ -112,6 +123,15 @@ class Repeat:
         self.steps: int | None = steps
         self.samples: int | None = None
         self._iterator: Iterator[Batch] | None = None
+
+    def skip_epochs(self, count: int) -> None:
+        """As many batches later, going round as often as that takes, if the source can tell its batches."""
+        if self.going_on and self.source.steps:
+            rounds, batches = divmod(count * (self.steps or 0), self.source.steps)
+            self.source.skip_epochs(rounds)
+            self._iterator = iter(self.source)
+            for _ in range(batches):
+                next(self._iterator)
 
     def __iter__(self) -> Iterator[Batch]:
         if self._iterator is None or not self.going_on:
