@@ -3,10 +3,12 @@
     python bench/cuda_registers.py                     # all of csrc/cuda, for sm_90
     python bench/cuda_registers.py --arch 80 softmax   # only the files whose name has that word
     python bench/cuda_registers.py --json FILE
+    python bench/cuda_registers.py --built fastnn/_cuda.*.so   # what an extension that is built has in it
 
 Needs nvcc, no GPU. The instructions are read with cuobjdump, of the toolkit or of the packages nvidia-cuda-cuobjdump
-and nvidia-cuda-nvdisasm; without it their columns are empty and nothing is said of them. Exits with 1 if a kernel
-spills registers or lacks what MEANT says.
+and nvidia-cuda-nvdisasm; without it their columns are empty and nothing is said of them. Of a built extension cuobjdump
+says everything, no nvcc is needed, and a spill is an access to local memory, which no kernel is meant to have. Exits
+with 1 if a kernel spills registers or lacks what MEANT says.
 """
 
 import argparse
@@ -94,6 +96,24 @@ def read_sass(text):
     return found
 
 
+def read_resources(text, file):
+    """{mangled name: Kernel} from `cuobjdump -res-usage`, the spills still missing."""
+    pattern = r"Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+)"
+    return {
+        symbol: Kernel(file, symbol, int(registers), 0, int(stack), int(shared))
+        for symbol, registers, stack, shared in re.findall(pattern, text)
+    }
+
+
+def run_cuobjdump(cuobjdump, *arguments):
+    """What it prints; it calls nvdisasm, which lies beside it."""
+    path = os.pathsep.join([str(Path(cuobjdump).parent), os.environ.get("PATH", "")])
+    done = subprocess.run([cuobjdump, *arguments], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    if done.returncode != 0:
+        raise SystemExit(f"cuda_registers.py: {cuobjdump} {' '.join(arguments)} failed:\n{done.stderr}")
+    return done.stdout
+
+
 def find_tool(name):
     """The path of a CUDA tool beside nvcc, on PATH or in the wheels from PyPI, or None."""
     home = os.environ.get("CUDA_HOME")
@@ -128,17 +148,31 @@ def inspect(source, arch, nvcc, cuobjdump):
             raise SystemExit(f"cuda_registers.py: nvcc failed on {source}:\n{done.stderr}")
         kernels = read_ptxas(done.stderr, source.name)
         if cuobjdump:
-            path = os.pathsep.join([str(Path(cuobjdump).parent), os.environ.get("PATH", "")])  # it calls nvdisasm
-            text = subprocess.run(
-                [cuobjdump, "-sass", cubin],
-                capture_output=True,
-                text=True,
-                check=True,
-                env={**os.environ, "PATH": path},
-            ).stdout
-            for symbol, counts in read_sass(text).items():
-                if symbol in kernels:
-                    kernels[symbol].instructions = counts
+            add_instructions(kernels, run_cuobjdump(cuobjdump, "-sass", cubin))
+    return named(kernels)
+
+
+def inspect_built(extension, cuobjdump):
+    """The kernels in an extension, or another file with machine code for GPUs."""
+    if not cuobjdump:
+        raise SystemExit(
+            "cuda_registers.py: --built needs cuobjdump: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
+        )
+    kernels = read_resources(run_cuobjdump(cuobjdump, "-res-usage", extension), Path(extension).name)
+    add_instructions(kernels, run_cuobjdump(cuobjdump, "-sass", extension))
+    for kernel in kernels.values():
+        kernel.spilled = 4 * kernel.instructions.get("local", 0)
+    return named(kernels)
+
+
+def add_instructions(kernels, sass):
+    for symbol, counts in read_sass(sass).items():
+        if symbol in kernels:
+            kernels[symbol].instructions = counts
+
+
+def named(kernels):
+    """The kernels, with names for people."""
     for kernel, name in zip(kernels.values(), demangled(kernels)):
         kernel.name = name
     return list(kernels.values())
@@ -163,7 +197,27 @@ def main():
     parser.add_argument("words", nargs="*", help="only files with one of these in their name")
     parser.add_argument("--arch", default="90")
     parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--built", metavar="FILE", help="an extension that is built, instead of the sources")
     options = parser.parse_args()
+    kernels = (
+        compiled_kernels(options) if options.built is None else inspect_built(options.built, find_tool("cuobjdump"))
+    )
+    print("\n".join(table(kernels)))
+    if options.json:
+        Path(options.json).write_text(json.dumps([asdict(kernel) for kernel in kernels], indent=1))
+    complaints = [line for kernel in kernels for line in kernel.complaints()]
+    if not options.words:  # a name that has changed must not end the check of it
+        complaints += [f"No kernel is called {pattern}." for pattern in MEANT if not any_called(pattern, kernels)]
+    print("\n".join(complaints) or f"{len(kernels)} kernels, none spills.")
+    return 1 if complaints or not kernels else 0
+
+
+def any_called(pattern, kernels):
+    return any(re.search(pattern, kernel.name) for kernel in kernels)
+
+
+def compiled_kernels(options):
+    """Those of the sources in csrc/cuda, compiled now."""
     nvcc = BUILD["find_nvcc"]()
     if nvcc is None:
         raise SystemExit(f"cuda_registers.py: there is no nvcc: {BUILD['HOW_TO_GET']}")
@@ -172,14 +226,9 @@ def main():
     cuobjdump = find_tool("cuobjdump")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         kernels = sum(pool.map(lambda source: inspect(source, options.arch, nvcc, cuobjdump), sources), [])
-    print("\n".join(table(kernels)))
     if not cuobjdump:
         print("There is no cuobjdump: instructions are not looked at.")
-    if options.json:
-        Path(options.json).write_text(json.dumps([asdict(kernel) for kernel in kernels], indent=1))
-    complaints = [line for kernel in kernels for line in kernel.complaints()]
-    print("\n".join(complaints) or f"{len(kernels)} kernels, none spills.")
-    return 1 if complaints or not kernels else 0
+    return kernels
 
 
 if __name__ == "__main__":

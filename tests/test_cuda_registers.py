@@ -1,6 +1,7 @@
 """bench/cuda_registers.py reads what ptxas and cuobjdump write. No CUDA toolkit is needed."""
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,27 @@ SASS = """	code for sm_90
         /*0058*/                   LDGSTS.E.BYPASS.128 [R5], [R2.64] ;
         /*0060*/                   HMMA.16816.F32.BF16 R4, R8, R2, R4 ;
         /*0070*/                   STL [R1], R4 ;
+"""
+RESOURCES = """
+Resource usage:
+ Common:
+  GLOBAL:0
+ Function _ZN3fnn4softIfEEvPKT_i:
+  REG:32 STACK:0 SHARED:128 LOCAL:0 CONSTANT[0]:908 TEXTURE:0 SURFACE:0 SAMPLER:0
+ Function _Z4gemmPfi:
+  REG:255 STACK:48 SHARED:0 LOCAL:0 CONSTANT[0]:380 TEXTURE:0 SURFACE:0 SAMPLER:0
+"""
+CUOBJDUMP = """#!/bin/sh
+case "$1" in
+-res-usage) cat <<'END'
+%s
+END
+;;
+-sass) cat <<'END'
+%s
+END
+;;
+esac
 """
 
 
@@ -70,3 +92,24 @@ def test_the_table_has_a_line_a_kernel(registers):
 def test_demangled_names_are_short(registers):
     names = registers.demangled(["_ZN3fnn4softIfEEvPKT_i", "plain"])
     assert names in (["soft<float>", "plain"], ["_ZN3fnn4softIfEEvPKT_i", "plain"])
+
+
+def test_a_built_extension_is_read(registers, monkeypatch, capsys, tmp_path):
+    tool = tmp_path / "cuobjdump"
+    tool.write_text(CUOBJDUMP % (RESOURCES, SASS))
+    tool.chmod(0o755)
+    monkeypatch.setattr(registers, "find_tool", lambda name: str(tool))
+    monkeypatch.setattr(registers.sys, "argv", ["cuda_registers.py", "--built", "_cuda.so"])
+    monkeypatch.setattr(registers, "MEANT", {"soft": "ld.128", "renamed": "hmma"})
+    assert registers.main() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:4] == ["32", "0", "0", "128"] and lines[2].split()[:4] == ["255", "4", "48", "0"]
+    assert re.fullmatch(r"_cuda.so: \S*gemm\S* spills 4 bytes of registers", lines[3])
+    assert lines[4:] == ["No kernel is called renamed."]
+
+
+def test_without_cuobjdump_a_built_extension_cannot_be_read(registers, monkeypatch):
+    monkeypatch.setattr(registers, "find_tool", lambda name: None)
+    monkeypatch.setattr(registers.sys, "argv", ["cuda_registers.py", "--built", "_cuda.so"])
+    with pytest.raises(SystemExit, match="--built needs cuobjdump"):
+        registers.main()
