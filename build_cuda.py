@@ -21,7 +21,7 @@ from setuptools import Extension
 
 NAME = "fastnn._cuda"
 # The files in csrc/bindings that are compiled for GPUs too, and those that are for nothing else.
-ONLY_CUDA = ["bind_augment", "bind_device", "bind_products", "device_array"]
+ONLY_CUDA = ["bind_augment", "bind_device", "bind_peer", "bind_products", "device_array"]
 BINDINGS = [
     "array_lists",
     "bind_activations",
@@ -119,7 +119,10 @@ def compile_command(source, output):
 def link_command(objects, exports, output):
     """Only what `exports` names is visible, and the CUDA runtime is inside: nothing has to be found at run time."""
     options = [f"--version-script={exports}", "--gc-sections", "-s"]
-    flags = ["-shared", "--cudart=static", *arch_flags(find_nvcc()), "-Xlinker", ",".join(options)]
+    # NVIDIA's packages from PyPI have their libraries in lib/, and an nvcc that looks in lib64/.
+    libraries = Path(os.path.realpath(find_nvcc())).parents[1] / "lib"
+    flags = ["-shared", "--cudart=static", f"-L{libraries}", *arch_flags(find_nvcc())]
+    flags += ["-Xlinker", ",".join(options)]
     return [find_nvcc(), *flags, *map(str, objects), "-o", str(output)]
 
 
