@@ -109,6 +109,7 @@ bool read_type(DType dtype, comm::Type* type) {
 // False, and nothing is done, for whatever isn't plain: fastnn.distributed looks at that, and says what's wrong with
 // it.
 bool all_reduce_plain(Group& group, const py::handle& array, const py::handle& op) {
+  if (Py_TYPE(array.ptr()) != py::detail::npy_api::get().PyArray_Type_) return false;  // a subclass may lie anywhere
   GivenArray given;
   Call call;
   call.kind = comm::Kind::all_reduce;
@@ -202,6 +203,8 @@ void bind_comm(py::module_& module) {
       .def("run", &Group::run, py::arg("call"), unlocked)
       .def("all_reduce_plain", &all_reduce_plain, py::arg("array"), py::arg("op"))
       .def("start", &start, py::arg("call"), py::arg("keep"))
+      .def("announce", &Group::announce, py::arg("counter"), py::arg("value"), unlocked)
+      .def("await_counter", &Group::await, py::arg("counter"), py::arg("local_rank"), py::arg("value"), unlocked)
       .def("allocate", &allocate, py::arg("bytes"))
       .def("close", &Group::close, unlocked);
 }

@@ -26,6 +26,7 @@
   bind(metrics)          \
   bind(norm)             \
   bind(optimizer)        \
+  bind(peer)             \
   bind(pool)             \
   bind(products)         \
   bind(recurrent)        \

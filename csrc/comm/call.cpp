@@ -33,7 +33,9 @@ std::string text_of(const Header& header) {
   text += std::string(types[static_cast<int>(header.type)]) + ", " + std::to_string(header.count) + " elements";
   if (header.kind == Kind::broadcast) text += ", root " + std::to_string(header.root);
   text += wires[header.way / 16];
-  return text + (header.way % 16 != 0 ? ", algorithm ring)" : ")");
+  static constexpr const char* ways[] = {")", ", algorithm ring)", ", on GPUs)", ", algorithm ring on GPUs)",
+                                         ", algorithm nccl on GPUs)"};
+  return text + ways[header.way % 16];
 }
 
 }  // namespace fnn::comm

@@ -10,7 +10,9 @@ enum class Kind : std::uint8_t { all_reduce, reduce_scatter, all_gather, broadca
 enum class Combine : std::uint8_t { sum, mean, max, min };
 enum class Type : std::uint8_t { f32, f64, f16, bf16, i32, i64 };
 enum class Wire : std::uint8_t { full, bf16, f16 };  // how float32 travels between hosts
-enum class Algorithm : std::uint8_t { best, ring };
+// From `device` on the ranks only meet: the data goes from GPU to GPU, by the best way, a ring or NCCL.
+enum class Algorithm : std::uint8_t { best, ring, device, device_ring, device_nccl };
+inline bool only_meets(Algorithm algorithm) { return algorithm >= Algorithm::device; }
 
 inline std::int64_t size_of(Type type) {
   return type == Type::f64 || type == Type::i64 ? 8 : type == Type::f16 || type == Type::bf16 ? 2 : 4;

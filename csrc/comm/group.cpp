@@ -203,6 +203,21 @@ std::shared_ptr<Mapping> Group::allocate(std::int64_t bytes) {
   return local_->allocate(bytes, ++operation_);
 }
 
+void Group::announce(int counter, std::uint32_t value) {
+  check_process();
+  std::lock_guard<std::mutex> lock(turn_);
+  check_open();
+  watch_->publish(segment_->rank(local_rank_).counters[counter], value);
+}
+
+void Group::await(int counter, int local_rank, std::uint32_t value) {
+  check_process();
+  std::lock_guard<std::mutex> lock(turn_);
+  check_open();
+  watch_->spin(spins_);
+  watch_->wait(segment_->rank(local_rank).counters[counter], value, local_rank);
+}
+
 std::shared_ptr<Handle> Group::start(const Call& call, std::shared_ptr<void> keep) {
   check_process();
   auto handle = std::make_shared<Handle>();

@@ -52,6 +52,10 @@ class Group {
   // Runs it on a thread of its own, after those started before; `keep` is let go afterwards.
   std::shared_ptr<Handle> start(const Call& call, std::shared_ptr<void> keep);
   std::shared_ptr<Mapping> allocate(std::int64_t bytes);
+  // For what ranks of the host hand to each other outside of this memory, GPUs' arrays: a rank's two counters, which
+  // only grow, and to wait until another one's has come that far. Throws if that rank is gone.
+  void announce(int counter, std::uint32_t value);
+  void await(int counter, int local_rank, std::uint32_t value);
   // Leaves the group: who still waits for this rank learns it.
   void close();
 

@@ -120,7 +120,7 @@ void Hosts::meet_leaders(const Header& own) {
 void Hosts::run(const Call& call, std::uint64_t operation) {
   if (leads()) meet_leaders(header_of(call, operation));
   if (call.kind == Kind::barrier) return barrier(operation);
-  if (call.count == 0) return;
+  if (call.count == 0 || only_meets(call.algorithm)) return;
   if (call.kind == Kind::all_reduce) all_reduce(call, operation);
   if (call.kind == Kind::reduce_scatter) reduce_scatter(call, operation);
   if (call.kind == Kind::all_gather) all_gather(call, operation);

@@ -19,7 +19,9 @@ constexpr std::int64_t kFlat = 128 << 10;  // bytes: above, to wait twice and re
 constexpr std::int64_t kGrain = 64;        // elements: a cache line or more
 constexpr std::int64_t kPage = 4096;
 
-bool has_data(const Call& call) { return call.kind <= Kind::broadcast && call.count > 0; }
+bool has_data(const Call& call) {
+  return call.kind <= Kind::broadcast && call.count > 0 && !only_meets(call.algorithm);
+}
 
 std::int64_t staged_count(const Call& call, int ranks) {
   return call.kind == Kind::reduce_scatter ? call.count * ranks : call.count;
@@ -85,16 +87,14 @@ void Local::meet(const Call& call, std::uint64_t operation) {
 }
 
 void Local::run(const Call& call, int divisor) {
-  if (ranks_ == 1) return alone(call);
   if (!has_data(call)) return;
+  if (ranks_ == 1) return alone(call);
   if (all_mapped_) return direct(call, divisor);
   if (none_mapped_ && is_flat(call)) return flat(call, divisor);
   Staged(segment_, watch_, me_, call, divisor).run(staged_, combined_);
 }
 
-void Local::alone(const Call& call) const {
-  if (call.kind != Kind::barrier) move_bytes(call.out, call.in, call.count * size_of(call.type));
-}
+void Local::alone(const Call& call) const { move_bytes(call.out, call.in, call.count * size_of(call.type)); }
 
 // Nobody may change his array before all have done their part of it.
 void Local::leave_together() {

@@ -34,6 +34,7 @@ struct RankState {
   Line combined;     // blocks
   Line sent, taken;  // bytes that have gone to the next rank of the ring, and those taken from the one before
   Line bell;         // rung by both neighbours
+  Line counters[2];  // of what lies outside of this memory (see Group::announce)
   std::atomic<int> presence;
   int pid;
   cpu_set_t cpus;

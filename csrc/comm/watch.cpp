@@ -188,7 +188,7 @@ void Watch::wake_all() {
   for (int i = 0; i < segment_.ranks(); ++i) {
     RankState& state = segment_.rank(i);
     for (Line* line : {&state.arrived[0], &state.arrived[1], &state.done, &state.staged, &state.combined, &state.sent,
-                       &state.taken, &state.bell})
+                       &state.taken, &state.bell, &state.counters[0], &state.counters[1]})
       wake(line->value);
   }
 }

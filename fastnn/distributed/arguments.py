@@ -13,14 +13,15 @@ COMBINES = {"sum": 0, "mean": 1, "max": 2, "min": 3}
 TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 3, "int32": 4, "int64": 5}
 WIRES = {None: 0, "bfloat16": 1, "float16": 2}
 ALGORITHMS = {"auto": 0, "ring": 1}
-_ITEM_SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int32": 4, "int64": 8}
+DEVICE_ALGORITHMS = {"auto": 2, "ring": 3, "nccl": 4}  # for arrays on GPUs
+ITEM_SIZES = {"float32": 4, "float64": 8, "float16": 2, "bfloat16": 2, "int32": 4, "int64": 8}
 
 
 def describe(function: str, name: str, array: Any, *, written: bool) -> _arrays.Described:
-    """Where an array lies; fails unless it's in the CPU's memory and of a dtype that can be combined."""
+    """Where an array lies; fails unless it's on the CPU or a GPU of NVIDIA's, and of a dtype that can be combined."""
     what = _arrays.describe_array(function, name, array, written=written)
-    if what.device != "cpu":
-        _check.fail(function, name, "an array in the CPU's memory", f"one on {what.device}")
+    if what.device != "cpu" and not what.device.startswith("cuda"):
+        _check.fail(function, name, "an array in the memory of the CPU or of a GPU", f"one on {what.device}")
     if what.dtype not in TYPES:
         _check.fail(function, name, f"of dtype {', '.join(TYPES)}", what.dtype)
     return what
@@ -33,12 +34,14 @@ def check_parts(
         shape, strides = what.layout
         if strides != _arrays.order(shape, _c_strides(shape)):
             _check.fail(function, argument, "C-contiguous", f"strides {strides} for shape {shape}")
+    if whole.device != part.device:
+        _check.fail(function, part_name, f"on {whole.device}, as {name} is", f"one on {part.device}")
     if whole.dtype != part.dtype:
         _check.fail(function, part_name, f"of dtype {whole.dtype}, as {name} is", part.dtype)
     if whole.size != part.size * world:
         wanted = f"{world} times the {part.size} elements of {part_name}"
         _check.fail(function, name, wanted, f"{whole.size} elements")
-    item = _ITEM_SIZES[part.dtype]
+    item = ITEM_SIZES[part.dtype]
     begin, end = whole.address, whole.address + whole.size * item
     own = begin + rank * part.size * item
     overlaps = part.address < end and begin < part.address + part.size * item
@@ -50,14 +53,15 @@ def check_parts(
 def options(function: str, what: _arrays.Described, op: str, compression: str | None, algorithm: str) -> dict[str, int]:
     """The numbers of op, compression and algorithm; fails unless they fit the array."""
     _check.choice(function, "op", op, tuple(COMBINES))
-    _check.choice(function, "algorithm", algorithm, tuple(ALGORITHMS))
+    algorithms = ALGORITHMS if what.device == "cpu" else DEVICE_ALGORITHMS
+    _check.choice(function, "algorithm", algorithm, tuple(algorithms))
     if compression is not None:
         _check.choice(function, "compression", compression, ("bfloat16", "float16"))
         if what.dtype != "float32":
             _check.fail(function, "compression", f"None for {what.dtype}", repr(compression))
     if op == "mean" and what.dtype.startswith("int"):
         _check.fail(function, "op", f"'sum', 'max' or 'min' for {what.dtype}", "'mean'", "Divide the sum yourself.")
-    return {"combine": COMBINES[op], "wire": WIRES[compression], "algorithm": ALGORITHMS[algorithm]}
+    return {"combine": COMBINES[op], "wire": WIRES[compression], "algorithm": algorithms[algorithm]}
 
 
 def _c_strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastnn import _arrays, _backend, _check, _threads
 from fastnn.distributed import arguments, errors, launch
+from fastnn.distributed.device import DeviceCall, DeviceOperations, Enqueued
 from fastnn.distributed.handle import Handle
 
 _open: weakref.WeakSet[Communicator] = weakref.WeakSet()
@@ -26,8 +27,9 @@ class Communicator:
     """A group of processes, of one host or several, and this process as one of its ranks.
 
     All ranks make one at the same time, call the same operations in the same order, and close it. Arrays are those of
-    NumPy, torch (on the CPU) or anything with DLPack or the buffer protocol, of float32, float64, float16, bfloat16,
-    int32 or int64. float16 and bfloat16 are summed in float32 and rounded once.
+    NumPy, torch, CuPy or anything with DLPack or the buffer protocol, of float32, float64, float16, bfloat16, int32 or
+    int64. float16 and bfloat16 are summed in float32 and rounded once (in a ring, once at each rank). Operations on
+    arrays on GPUs are enqueued on the current stream of the array's framework; `blocking` doesn't matter to them.
 
     Sums are made in the order of the ranks, so that all ranks get the same bits, in every run.
 
@@ -68,6 +70,7 @@ class Communicator:
         record = launch.resolve(rank=rank, world_size=world_size, host=host, port=port, secret=secret)
         self.launch = record
         self._kernels = _backend.kernels
+        self._on_devices: DeviceOperations | None = None
         self._barrier = self._kernels.CommCall(kind=arguments.KINDS["barrier"])
         if record.world == 1:  # nobody is to come
             place, secret = f"unix:fastnn-{secrets.token_hex(16)}", secrets.token_hex(16)
@@ -148,7 +151,7 @@ class Communicator:
             op: "sum", "mean" (floats only), "max" or "min"; a NaN of any rank stays one.
             compression: "bfloat16" or "float16" halves what float32 arrays send to other hosts: each partial sum that
                 travels is rounded, and added in float32.
-            algorithm: "auto", or "ring" to pass parts from rank to rank on one host, too.
+            algorithm: "auto", or "ring" to pass parts from rank to rank on one host, too; on GPUs also "nccl".
             blocking: False returns a `Handle` at once; the array must not be touched before it is done.
 
         Raises:
@@ -233,6 +236,8 @@ class Communicator:
         _open.discard(self)
         if hasattr(self, "_group"):  # else it was never joined
             self._group.close()
+            if self._on_devices is not None:
+                self._on_devices.close()
 
     __del__ = close  # which lets go of the GIL: the thread of operations on their way may need it to end
 
@@ -245,6 +250,11 @@ class Communicator:
     def _do(
         self, kind: str, count: int, what: _arrays.Described, blocking: bool, keep: list[Any], **options: int
     ) -> Handle | None:
+        if what.device != "cpu":
+            if self._on_devices is None:
+                self._on_devices = DeviceOperations(self, _backend.cuda_kernels(kind, "array", what.device))
+            self._on_devices.run(DeviceCall.of(kind, what.dtype, count, **options), keep[0])
+            return None if blocking else Handle(Enqueued(), self._kernels)
         call = self._kernels.CommCall(
             kind=arguments.KINDS[kind], type=arguments.TYPES[what.dtype], count=count, **options
         )
@@ -253,6 +263,12 @@ class Communicator:
             return None
         try:
             return Handle(self._group.start(call, keep), self._kernels)
+        except self._kernels.CommFailed as failed:
+            raise errors.of_failure(failed) from None
+
+    def _await(self, counter: int, local_rank: int, value: int) -> None:
+        try:
+            self._group.await_counter(counter, local_rank, value % (1 << 32))
         except self._kernels.CommFailed as failed:
             raise errors.of_failure(failed) from None
 

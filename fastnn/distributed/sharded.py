@@ -86,6 +86,9 @@ class Sharded(optimizers.Optimizer):
         if comm is None:
             remedy = "Call fastnn.distributed.init() before compile."
             _check.fail("Sharded", "the model", "compiled after init", "a call before", remedy)
+        if not isinstance(flat_param, np.ndarray):
+            remedy = "Use the optimizer itself there."
+            _check.fail("Sharded", "the model", "on the CPU", "one on a GPU", remedy)
         self._comm, self._all, self._flat = comm, list(parameters), flat_param
         begin, end = self.part(comm.rank)
         self.inner.build(self._pieces(flat_grad), flat_param[begin:end], flat_grad[begin:end])

@@ -40,9 +40,17 @@ class BatchGraphs:
         return until_nonfinite([float(to_host(self._step.total)[0])], self._optimizer)[0]
 
     def _train(self, batch: Batch) -> None:
+        self._differentiate(batch)
+        finish_step(self._step, self._optimizer, self._rates, self._slot)
+
+    def differentiate(self, batch: Batch) -> None:
+        """Gradients, loss and metrics of a batch, as ``Step.differentiate`` leaves them, the loss from 0 on."""
+        kind, own = self._placed(batch)
+        self._graphs.run(("gradients", kind), lambda: self._differentiate(own))
+
+    def _differentiate(self, batch: Batch) -> None:
         kernels.clear_loss(self._step.total)
         self._step.differentiate(batch)
-        finish_step(self._step, self._optimizer, self._rates, self._slot)
 
     def tests(self, source: ArrayBatches) -> Iterator[tuple[int, list[float]]]:
         """Tests on every batch of arrays in their order. Yields (batch size, losses of the batches) after each call."""

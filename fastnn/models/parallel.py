@@ -5,16 +5,17 @@ samples each rank had, so that the step is that of all samples together. Ranks m
 one that has none left takes part with no samples until all have none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from fastnn import _check, distributed
-from fastnn._backend import kernels
+from fastnn._backend import kernels, to_device, to_host
 from fastnn.callbacks import CallbackList
 from fastnn.distributed.sharded import Sharded, part_size
+from fastnn.models.batch_graphs import BatchGraphs
 from fastnn.models.batch_replay import BatchReplay, BatchTapes
 from fastnn.models.batches import Batch
 from fastnn.models.progress import Progress
@@ -38,14 +39,14 @@ class ShardedBatches:
         self._comm.broadcast(order)
         own = order[self._comm.rank :: self._comm.world_size].copy()
         for begin in range(0, len(own), self._source.batch_size):
-            yield self._source.gather(own[begin : begin + self._source.batch_size])
+            yield self._source.gather(to_device(own[begin : begin + self._source.batch_size]))
 
 
 class ParallelFit:
     """The steps of a model that several ranks train; all ranks make it at the same time.
 
-    The gradients move to memory that the ranks of a host share, so that to sum them copies nothing. All ranks get the
-    parameters and the optimizer's state of rank 0.
+    On the CPU the gradients move to memory that the ranks of a host share, so that to sum them copies nothing. All
+    ranks get the parameters and the optimizer's state of rank 0.
 
     Args:
         model: compiled and built, the same on all ranks.
@@ -53,16 +54,21 @@ class ParallelFit:
     """
 
     def __init__(self, model: Any, comm: distributed.Communicator):
-        if model.device != "cpu":
-            _check.fail("fit", "device", "'cpu' for a group of several ranks", repr(model.device))
         self._model, self._step, self._optimizer = model, model._step, model.optimizer
         self._flat, self.comm = model._flat, comm
-        self._shared = comm.empty(part_size(self._flat.value.size, comm.world_size) * comm.world_size)
         self._sums = comm.empty(4, np.float64)
-        self._flat.move_gradients(self._shared)
-        self._optimizer.rebind(self._flat.grad)
-        model._replay = BatchReplay(self._step, self._optimizer)
-        self._tapes = BatchTapes(self._differentiate) if model.capture and not self._step.uncaptured else None
+        captures = model.capture and not self._step.uncaptured
+        self._gradients: Callable[[Batch], Any] = self._differentiate
+        if model.device == "cpu":
+            self._shared = comm.empty(part_size(self._flat.value.size, comm.world_size) * comm.world_size)
+            self._flat.move_gradients(self._shared)
+            self._optimizer.rebind(self._flat.grad)
+            model._replay = BatchReplay(self._step, self._optimizer)
+            if captures:
+                tapes = BatchTapes(self._differentiate)
+                self._gradients = lambda batch: tapes.run(batch, len(batch.x), 1)
+        elif captures:
+            self._gradients = BatchGraphs(self._step, self._optimizer).differentiate
         comm.broadcast(self._flat.values)
         if not isinstance(self._optimizer, Sharded):
             for array in self._optimizer.state_arrays().values():
@@ -105,11 +111,8 @@ class ParallelFit:
             self.comm.all_reduce(self._flat.grad, op)
 
     def _run(self, batch: Batch) -> float:
-        if self._tapes is None:
-            self._differentiate(batch)
-        else:
-            self._tapes.run(batch, len(batch.x), 1)
-        return self._step.total.item()
+        self._gradients(batch)
+        return float(to_host(self._step.total)[0])
 
     def _differentiate(self, batch: Batch) -> bool:
         kernels.clear_loss(self._step.total)

@@ -73,6 +73,10 @@ class ndarray:  # noqa: N801 (CuPy's name)
         _enqueue(lambda: numpy.subtract(self._values, other, out=self._values))
         return self
 
+    def __imul__(self, other):
+        _enqueue(lambda: numpy.multiply(self._values, other, out=self._values))
+        return self
+
     def copy(self):
         _refuse_while_capturing("an allocation")
         return ndarray(self._values.copy())

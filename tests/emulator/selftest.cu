@@ -1,5 +1,8 @@
 // The emulator's own test: collectives, votes, atomics, copies, reports of divergence and deadlock, grids that wait for
 // one another, the runtime's stand-ins. Prints "selftest ok".
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -227,17 +230,29 @@ void test_grid() {
   for (unsigned i = 0; i < 12; ++i) REQUIRE(seen[i].x == i % 3 && seen[i].y == i / 3 % 2 && seen[i].z == i / 6);
 }
 
+void test_memory_of_processes() {
+  int *memory = nullptr, *opened = nullptr;
+  cudaIpcMemHandle_t handle;
+  REQUIRE(cudaMalloc(reinterpret_cast<void**>(&memory), 4096) == cudaSuccess && memory[1023] == -1);
+  REQUIRE(cudaIpcGetMemHandle(&handle, memory) == cudaSuccess);
+  REQUIRE(cudaIpcOpenMemHandle(reinterpret_cast<void**>(&opened), handle, 0) != cudaSuccess);  // its own
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool is_open = cudaIpcOpenMemHandle(reinterpret_cast<void**>(&opened), handle, 0) == cudaSuccess;
+    if (is_open) opened[7] = 42;
+    _exit(is_open && cudaIpcCloseMemHandle(opened) == cudaSuccess ? 0 : 1);
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child && status == 0 && memory[7] == 42);
+  REQUIRE(cudaFree(memory) == cudaSuccess && cudaGetLastError() != cudaSuccess);
+}
+
 void test_runtime() {
   int* memory = nullptr;
   REQUIRE(cudaMallocAsync(&memory, 40, nullptr) == cudaSuccess && memory[9] == -1);
   REQUIRE(cudaMemsetAsync(memory, 0, 40, nullptr) == cudaSuccess && memory[9] == 0);
   const int one = 1;
   REQUIRE(cudaMemcpyAsync(memory, &one, 4, cudaMemcpyHostToDevice, nullptr) == cudaSuccess && memory[0] == 1);
-  cudaIpcMemHandle_t handle;
-  void* opened = nullptr;
-  REQUIRE(cudaIpcGetMemHandle(&handle, memory) == cudaSuccess &&
-          cudaIpcOpenMemHandle(&opened, handle, 0) == cudaSuccess);
-  REQUIRE(opened == memory);
   REQUIRE(cudaFreeAsync(memory, nullptr) == cudaSuccess && cudaFree(memory) == cudaErrorInvalidValue);
   int count = 0, processors = 0, blocks = 0;
   REQUIRE(cudaGetDeviceCount(&count) == cudaSuccess && count > 0);
@@ -265,6 +280,8 @@ int main() {
     test_last_block();
     test_grid();
     test_runtime();
+    test_memory_of_processes();
+    test_memory_of_processes();
   }
   std::puts("selftest ok");
 }
