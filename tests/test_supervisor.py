@@ -113,7 +113,7 @@ time.sleep(1000)
 
 
 def test_no_rank_outlives_a_killed_supervisor(start):
-    process = start(["-n", "2"], "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(1000)\n")
+    process = start(["-n", "2"], "import os, time\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(1000)\n")
     ranks = [int(process.stdout.readline()) for _ in range(2)]
     process.kill()
     end = time.monotonic() + 30
