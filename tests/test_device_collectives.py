@@ -1,9 +1,11 @@
 """Collective operations on arrays on GPUs: the ring, copies through the host, NCCL. The emulator stands for GPUs."""
 
 import re
+import socket
 import sys
 from types import SimpleNamespace
 
+import ml_dtypes
 import numpy as np
 import pytest
 from device_ranks import DTYPES, array_of, device_ranks, run_on_gpus
@@ -11,7 +13,8 @@ from emulated_kernels import on_device
 from emulator import build
 from test_cuda_kernels import libraries_of_asan
 
-from fastnn.distributed import device_ring, nccl
+from fastnn.distributed import arguments, device_ring, nccl
+from fastnn.distributed.device import DeviceCall
 
 COUNTS = (0, 1, 63, 200, 3001)  # a slot holds 128 to 256 elements
 EVERYTHING = """
@@ -40,8 +43,13 @@ HOST = "device_ring.DeviceRing.open = classmethod(lambda cls, comm, kernels: Non
 REDUCE = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 
 
-def script_of(text):
-    return f"DTYPES, COUNTS = {DTYPES!r}, {COUNTS!r}\n{text}"
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def script_of(text, dtypes=DTYPES, counts=COUNTS):
+    return f"DTYPES, COUNTS = {dtypes!r}, {counts!r}\n{text}"
 
 
 def wanted(arrays, op):
@@ -50,10 +58,10 @@ def wanted(arrays, op):
     return total / len(arrays) if op == "mean" else total
 
 
-def check(out, world):
-    for dtype in DTYPES:
+def check(out, world, dtypes=DTYPES, counts=COUNTS):
+    for dtype in dtypes:
         tolerance = {"float16": 1e-2, "float32": 1e-5}.get(dtype, 1e-12)
-        for count in COUNTS:
+        for count in counts:
             whole = [array_of(rank, count, dtype) for rank in range(world)]
             parted = [array_of(rank, count * world, dtype) for rank in range(world)]
             for op in ("sum", "max", "min", *(() if dtype.startswith("int") else ("mean",))):
@@ -81,17 +89,11 @@ def test_by_way_of_the_host(tmp_path):
 
 
 def test_between_hosts(tmp_path):
-    script = script_of(EVERYTHING).replace('"float32", "float64", ', "").replace("3001", "301")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(globals(), "DTYPES", ("float16", "int32", "int64"))
-        patch.setitem(globals(), "COUNTS", (0, 1, 63, 200, 301))
-        import socket
-
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            place["MASTER_PORT"] = str(server.getsockname()[1])
-        out = run_on_gpus(tmp_path, script, 2, each=lambda rank: {**place, "FASTNN_HOST_ID": f"host{rank}"})
-        check(out, 2)
+    rows = ("float16", "int64"), (0, 1, 63, 301)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    script = script_of(EVERYTHING, *rows)
+    out = run_on_gpus(tmp_path, script, 2, each=lambda rank: {**place, "FASTNN_HOST_ID": f"host{rank}"})
+    check(out, 2, *rows)
     assert all(ways == ["HostCopies"] for _, ways in out)
 
 
@@ -102,8 +104,6 @@ call = device.DeviceCall("all_reduce", "bfloat16", 500, a.ctypes.data, a.ctypes.
 device.DeviceOperations(comm, kernels).run(call, gpu(a.view(np.uint16)))
 say(a.astype(np.float32).tolist())
 """
-    import ml_dtypes
-
     out = run_on_gpus(tmp_path, script, 2)
     one, other = (array_of(rank, 500, "float32").astype(ml_dtypes.bfloat16).astype(np.float32) for rank in range(2))
     assert out[0] == out[1] == [(one + other).astype(ml_dtypes.bfloat16).astype(np.float32).tolist()]
@@ -247,8 +247,6 @@ def cupy(monkeypatch):
 
 
 def call(kind, op="sum", dtype="float32", root=0, count=5):
-    from fastnn.distributed.device import DeviceCall
-
     return DeviceCall(kind, dtype, count, 1000, 2000, op, root, "auto", None)
 
 
@@ -291,8 +289,6 @@ def test_parts_cover_an_array(count, parts):
 
 
 def test_arrays_elsewhere_are_refused():
-    from fastnn.distributed import arguments
-
     class Elsewhere:
         def __dlpack_device__(self):
             return (10, 0)

@@ -31,7 +31,8 @@ class Communicator:
     int64. float16 and bfloat16 are summed in float32 and rounded once (in a ring, once at each rank). Operations on
     arrays on GPUs are enqueued on the current stream of the array's framework; `blocking` doesn't matter to them.
 
-    Sums are made in the order of the ranks, so that all ranks get the same bits, in every run.
+    Sums are made in a fixed order, that of the ranks except in rings: all ranks get the same bits, in every run. With
+    NCCL on GPUs the order is NCCL's.
 
     Every failure is an exception on every rank that is left (see `fastnn.distributed.errors`), and from then on all
     calls raise it.
@@ -213,7 +214,7 @@ class Communicator:
         return self._do("broadcast", what.size, what, blocking, [array], **options, **place)
 
     def barrier(self) -> None:
-        """Return once all ranks have called it."""
+        """Return once all ranks have called it; what is enqueued on GPUs isn't waited for."""
         self._run(self._barrier)
 
     def empty(self, shape: int | Sequence[int], dtype: Any = np.float32) -> np.ndarray:

@@ -32,7 +32,7 @@ class HostCopies:
             self._pinned = False
 
     def run(self, call: Any) -> None:
-        """See `Transport`; returns once the result is on its way back to the GPU."""
+        """See `Transport`; unlike the others it returns once the result is on the GPU."""
         if call.count == 0:
             return
         many = 1 if call.kind in ("all_reduce", "broadcast") else self._comm.world_size

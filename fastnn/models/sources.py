@@ -40,9 +40,8 @@ class ArrayBatches:
         """The order of a new epoch, always in the same memory."""
         if len(self.order) != self.samples:
             self.order = np.empty(self.samples, dtype=np.int64)
-        self.order[:] = np.arange(
-            self.samples
-        )  # so that the order depends on the generator alone, not on the one before
+        # From the same start each time: the order depends on the generator alone, not on the order before.
+        self.order[:] = np.arange(self.samples)
         if self.shuffle:
             random.generator().shuffle(self.order)
         return self.order
