@@ -3,10 +3,10 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <thread>
 
+#include "comm/copy.h"
 #include "comm/message.h"
 #include "comm/tcp_link.h"
 
@@ -15,10 +15,6 @@ namespace {
 
 constexpr double kPatience = 5;
 const std::string kPurpose = "data";
-
-void copy_bytes(void* to, const void* from, std::int64_t bytes) {
-  if (to != from && bytes > 0) std::memmove(to, from, static_cast<std::size_t>(bytes));
-}
 
 Fd connect_to(const Member& member, const JoinRequest& request, const Hooks& hooks, Deadline deadline) {
   std::string why = "no answer";

@@ -10,6 +10,7 @@
 
 #include "base/thread_team.h"
 #include "comm/combine.h"
+#include "comm/copy.h"
 #include "comm/staged.h"
 
 namespace fnn::comm {
@@ -25,10 +26,6 @@ bool has_data(const Call& call) {
 
 std::int64_t staged_count(const Call& call, int ranks) {
   return call.kind == Kind::reduce_scatter ? call.count * ranks : call.count;
-}
-
-void move_bytes(void* to, const void* from, std::int64_t bytes) {
-  if (to != from && bytes > 0) std::memmove(to, from, static_cast<std::size_t>(bytes));
 }
 
 }  // namespace
@@ -94,7 +91,7 @@ void Local::run(const Call& call, int divisor) {
   Staged(segment_, watch_, me_, call, divisor).run(staged_, combined_);
 }
 
-void Local::alone(const Call& call) const { move_bytes(call.out, call.in, call.count * size_of(call.type)); }
+void Local::alone(const Call& call) const { copy_bytes(call.out, call.in, call.count * size_of(call.type)); }
 
 // Nobody may change his array before all have done their part of it.
 void Local::leave_together() {
@@ -108,9 +105,9 @@ void Local::leave_together() {
 void Local::direct(const Call& call, int divisor) {
   const std::int64_t part = call.count * size_of(call.type);
   if (call.kind == Kind::all_gather) {
-    for (int rank = 0; rank < ranks_; ++rank) move_bytes(mapping_->of(rank) + offset_ + me_ * part, call.in, part);
+    for (int rank = 0; rank < ranks_; ++rank) copy_bytes(mapping_->of(rank) + offset_ + me_ * part, call.in, part);
   } else if (call.kind == Kind::broadcast) {
-    move_bytes(call.out, mapping_->of(call.root) + offset_, part);
+    copy_bytes(call.out, mapping_->of(call.root) + offset_, part);
   } else {
     push_sums(call, divisor);
   }
@@ -131,18 +128,18 @@ void Local::push_sums(const Call& call, int divisor) {
 // Twice the room, by turns: who comes to the next operation but one knows that all have read this one's.
 void Local::copy_out(const Call& call) {
   if (call.kind == Kind::broadcast && call.root != me_) return;
-  move_bytes(segment_.stage(me_, turn_), call.in, staged_count(call, ranks_) * size_of(call.type));
+  copy_bytes(segment_.stage(me_, turn_), call.in, staged_count(call, ranks_) * size_of(call.type));
 }
 
 void Local::flat(const Call& call, int divisor) {
   const std::int64_t part = call.count * size_of(call.type);
   if (call.kind == Kind::broadcast) {
-    if (me_ != call.root) move_bytes(call.out, segment_.stage(call.root, turn_), part);
+    if (me_ != call.root) copy_bytes(call.out, segment_.stage(call.root, turn_), part);
     return;
   }
   if (call.kind == Kind::all_gather) {
     auto* out = static_cast<std::byte*>(call.out);
-    for (int rank = 0; rank < ranks_; ++rank) move_bytes(out + rank * part, segment_.stage(rank, turn_), part);
+    for (int rank = 0; rank < ranks_; ++rank) copy_bytes(out + rank * part, segment_.stage(rank, turn_), part);
     return;
   }
   const std::int64_t offset = call.kind == Kind::reduce_scatter ? me_ * part : 0;

@@ -1,10 +1,10 @@
 #include "comm/ring.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/thread_team.h"
 #include "comm/combine.h"
+#include "comm/copy.h"
 
 namespace fnn::comm {
 namespace {
@@ -212,7 +212,7 @@ void Ring::all_gather(const Call& call) {
     for (const int rank : at(position)) parts.push_back({out + rank * bytes, call.count, nullptr});
   };
   std::byte* own = out + at(position_)[0] * bytes;
-  if (own != call.in) std::memmove(own, call.in, static_cast<std::size_t>(bytes));
+  copy_bytes(own, call.in, bytes);
   std::vector<Part> first, parts;
   append(first, position_);
   for (int step = 1; step < ranks_; ++step) append(parts, position_ - step);

@@ -1,7 +1,8 @@
 #include "comm/shm_link.h"
 
 #include <algorithm>
-#include <cstring>
+
+#include "comm/copy.h"
 
 namespace fnn::comm {
 namespace {
@@ -29,7 +30,7 @@ std::int64_t ShmLink::send(const void* bytes, std::int64_t count) {
   if (now == 0) return 0;
   std::byte* room = segment_.stage(me_, 0);
   go_round(sent_, kRoom, now, [&](std::uint32_t to, std::uint32_t from, std::uint32_t size) {
-    std::memcpy(room + to, static_cast<const std::byte*>(bytes) + from, size);
+    copy_bytes(room + to, static_cast<const std::byte*>(bytes) + from, size);
   });
   sent_ += now;
   segment_.rank(me_).sent.value.store(sent_, std::memory_order_release);
@@ -43,7 +44,7 @@ std::int64_t ShmLink::receive(void* bytes, std::int64_t count) {
   if (now == 0) return 0;
   const std::byte* room = segment_.stage(previous_, 0);
   go_round(received_, kRoom, now, [&](std::uint32_t from, std::uint32_t to, std::uint32_t size) {
-    std::memcpy(static_cast<std::byte*>(bytes) + to, room + from, size);
+    copy_bytes(static_cast<std::byte*>(bytes) + to, room + from, size);
   });
   received_ += now;
   segment_.rank(me_).taken.value.store(received_, std::memory_order_release);

@@ -1,11 +1,11 @@
 #include "comm/staged.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/thread_team.h"
 #include "comm/combine.h"
+#include "comm/copy.h"
 
 namespace fnn::comm {
 namespace {
@@ -48,7 +48,7 @@ void Staged::stage(std::int64_t block) {
   for (int rank = 0; rank < ranks_; ++rank) {
     const Slice other = slice(block, rank);
     if (rank != me_ && other.size > 0) {
-      std::memcpy(stage + rank * capacity_ * item_, in(other.begin), static_cast<std::size_t>(other.size * item_));
+      copy_bytes(stage + rank * capacity_ * item_, in(other.begin), other.size * item_);
     }
   }
 }
@@ -57,11 +57,11 @@ void Staged::combine_own(std::int64_t block) {
   const Slice own = slice(block, me_);
   if (own.size <= 0) return;
   std::byte* result = segment_.result(me_, static_cast<unsigned>(block));
-  const auto bytes = static_cast<std::size_t>(own.size * item_);
+  const std::int64_t bytes = own.size * item_;
   if (!reduces_) {
     const std::byte* from = call_.kind == Kind::all_gather ? in(own.begin - me_ * call_.count) : in(own.begin);
-    std::memcpy(result, from, bytes);
-    if (from != out(own.begin)) std::memcpy(out(own.begin), from, bytes);
+    copy_bytes(result, from, bytes);
+    copy_bytes(out(own.begin), from, bytes);
     return;
   }
   std::vector<const void*> sources;
@@ -78,7 +78,7 @@ void Staged::collect(std::int64_t block) {
     const Slice other = slice(block, rank);
     if (rank == me_ || other.size <= 0) continue;
     const std::byte* result = segment_.result(rank, static_cast<unsigned>(block));
-    std::memcpy(out(other.begin), result, static_cast<std::size_t>(other.size * item_));
+    copy_bytes(out(other.begin), result, other.size * item_);
   }
 }
 
