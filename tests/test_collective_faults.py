@@ -113,6 +113,18 @@ say(fails(lambda: comm.all_reduce(array)))
         (["comm.all_reduce(np.zeros(99999))", "comm.all_reduce(np.zeros(4))"], ["99999 elements", "4 elements"]),
         (["comm.empty(100)", "comm.all_reduce(np.zeros(4))"], ["empty(400 bytes)", "all_reduce(sum, float64, 4"]),
         (["comm.all_reduce(np.zeros(4), algorithm='ring')", "comm.all_reduce(np.zeros(4))"], ["ring", "all_reduce"]),
+        (
+            ["comm.all_reduce(np.zeros((4, 6)))", "comm.all_reduce(np.zeros((6, 4)).T)"],
+            ["24 elements)", "24 elements, axes 1 0 in memory (layout "],
+        ),
+        (
+            ["comm.all_reduce(np.zeros((4, 6)).T)", "comm.all_reduce(np.zeros((6, 4)).T)"],
+            ["axes 1 0 in memory (layout 75906)", "axes 1 0 in memory (layout 98688)"],
+        ),
+        (
+            ["comm.broadcast(np.zeros((2, 3, 4)))", "comm.broadcast(np.zeros((4, 2, 3)).transpose(1, 2, 0))"],
+            ["24 elements, root 0)", "24 elements, axes 2 0 1 in memory (layout "],
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_all(tmp_path, calls, texts):

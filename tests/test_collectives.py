@@ -2,9 +2,13 @@
 
 import hashlib
 import hmac
+import itertools
 
+import numpy as np
 import pytest
 from rank_processes import run_ranks
+
+from fastnn.distributed import arguments
 
 pytestmark = pytest.mark.skipif(not __import__("sys").platform.startswith("linux"), reason="fastnn.comm is Linux's")
 
@@ -165,6 +169,38 @@ say([array.tolist()[0], float(low[-1]), whole.tolist()])
     assert run_ranks(tmp_path, script, 2) == [[[[3.0] * 5, 1.5, [0.0, 10.0, 1.0, 11.0]]]] * 2
 
 
+def test_arrays_lie_anywhere(tmp_path):
+    """Copies work in wide steps, from any address to any other one, and touch nothing beside."""
+    script = """
+for dtype in (np.float32, np.float16):
+    for begin in range(0, 20):
+        for count in (1, 63, 130, 300, 33_333 + begin):
+            room = np.full(count + 40, 7, dtype)
+            array = room[begin:begin + count]
+            array[...] = np.arange(count) % 50 + rank
+            comm.all_reduce(array)
+            assert np.array_equal(array, np.arange(count) % 50 * 2 + 1), (dtype, begin, count)
+            assert (room[:begin] == 7).all() and (room[begin + count:] == 7).all(), (dtype, begin, count)
+say("done")
+"""
+    assert run_ranks(tmp_path, script, 2) == [["done"]] * 2
+
+
+def test_orders_of_axes_are_told_apart():
+    arrays = [np.zeros((2, 3, 4)).transpose(axes) for axes in itertools.permutations(range(3))]
+    arrays += [np.zeros((4, 6)).T, np.zeros((6, 4)).T, np.zeros((2,) * 6).T]
+
+    def layout(array):
+        return arguments.layout(arguments.describe("all_reduce", "array", array, written=True))
+
+    codes = [layout(array) for array in arrays]
+    assert codes[0] == 0 and len(set(codes)) == len(codes) and max(codes) < 2**32
+    assert all(layout(array) == 0 for array in (np.zeros((24, 1)).T, np.zeros(24), np.zeros((0, 3)).T, np.zeros(())))
+    torch = pytest.importorskip("torch")
+    last = torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    assert layout(last) == layout(np.zeros((2, 4, 5, 3)).transpose(0, 3, 1, 2)) > 0
+
+
 @pytest.mark.parametrize(
     "call, message",
     [
@@ -185,8 +221,6 @@ say([array.tolist()[0], float(low[-1]), whole.tolist()])
     ],
 )
 def test_arguments_are_checked(call, message):
-    import numpy as np
-
     from fastnn import distributed
 
     comm = distributed.init()

@@ -104,6 +104,19 @@ say(fails(comm.barrier))
         assert later["text"] == first["text"] and later["after"] < SLACK
 
 
+def test_another_order_of_axes_is_refused_on_all_hosts(tmp_path, port):
+    script = """
+array = np.zeros((5, 2)).T if rank == 2 else np.zeros((2, 5))
+def work():
+    comm.barrier()  # a rank that is still here may learn of what comes next
+    comm.all_reduce(array)
+say(fails(work))
+"""
+    for (error,) in run_ranks(tmp_path, script, 3, each=on_hosts(port, [0, 0, 1])):
+        assert error["type"] == "CollectiveMismatch"
+        assert "10 elements)" in error["text"] and "10 elements, axes 1 0 in memory (layout" in error["text"]
+
+
 def test_what_does_not_fit_together_is_refused_on_all_hosts(tmp_path, port):
     script = """
 array = np.zeros(10 if rank != 2 else 12, np.float32)

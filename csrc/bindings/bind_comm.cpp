@@ -61,8 +61,8 @@ std::unique_ptr<Group> join_group(int rank, int world, const std::string& machin
   return std::make_unique<Group>(request, Limits{warn_after, operation_timeout, heartbeat}, cores, hooks);
 }
 
-Call call_of(int kind, int how, int type, int wire, int algorithm, int root, std::int64_t count, std::uintptr_t in,
-             std::uintptr_t out) {
+Call call_of(int kind, int how, int type, int wire, int algorithm, int root, std::uint32_t layout, std::int64_t count,
+             std::uintptr_t in, std::uintptr_t out) {
   Call call;
   call.kind = static_cast<comm::Kind>(kind);
   call.combine = static_cast<comm::Combine>(how);
@@ -70,6 +70,7 @@ Call call_of(int kind, int how, int type, int wire, int algorithm, int root, std
   call.wire = static_cast<comm::Wire>(wire);
   call.algorithm = static_cast<comm::Algorithm>(algorithm);
   call.root = root;
+  call.layout = layout;
   call.count = count;
   call.in = reinterpret_cast<const void*>(in);
   call.out = reinterpret_cast<void*>(out);
@@ -187,8 +188,8 @@ void bind_comm(py::module_& module) {
   const auto unlocked = py::call_guard<py::gil_scoped_release>();
   py::class_<Call>(module, "CommCall", py::module_local())
       .def(py::init(&call_of), py::arg("kind"), py::arg("combine") = 0, py::arg("type") = 0, py::arg("wire") = 0,
-           py::arg("algorithm") = 0, py::arg("root") = 0, py::arg("count") = 0, py::arg("source") = 0,
-           py::arg("destination") = 0);
+           py::arg("algorithm") = 0, py::arg("root") = 0, py::arg("layout") = 0, py::arg("count") = 0,
+           py::arg("source") = 0, py::arg("destination") = 0);
   py::class_<Handle, std::shared_ptr<Handle>>(module, "CommHandle", py::module_local())
       .def("wait_for", &Handle::wait_for, py::arg("seconds"), unlocked)
       .def("check", &Handle::check);

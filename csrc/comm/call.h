@@ -27,6 +27,7 @@ struct Call {
   Wire wire = Wire::full;
   Algorithm algorithm = Algorithm::best;
   int root = 0;
+  std::uint32_t layout = 0;  // which element is where: 0 for C order, see text_of() for others
   std::int64_t count = 0;
   const void* in = nullptr;
   void* out = nullptr;  // equal to `in` for all_reduce and broadcast
@@ -34,10 +35,12 @@ struct Call {
 
 // Travels ahead of every operation's data, so that what doesn't fit together is found before it's combined.
 struct Header {
-  std::uint64_t operation = 0;
+  Header() : operation(0), root(0) {}
+
+  std::uint64_t operation : 40, root : 24;
   std::int64_t count = 0;
   std::uint64_t mapped = 0;  // where the array lies in memory that the host's ranks share; 0: it's private
-  std::int32_t root = 0;
+  std::uint32_t layout = 0;
   Kind kind = Kind::barrier;
   Combine combine = Combine::sum;
   Type type = Type::f32;
@@ -45,8 +48,8 @@ struct Header {
 
   // Apart from `mapped`, which may differ.
   bool fits(const Header& other) const {
-    return operation == other.operation && count == other.count && root == other.root && kind == other.kind &&
-           combine == other.combine && type == other.type && way == other.way;
+    return operation == other.operation && count == other.count && root == other.root && layout == other.layout &&
+           kind == other.kind && combine == other.combine && type == other.type && way == other.way;
   }
 };
 static_assert(sizeof(Header) == 32, "half a cache line");

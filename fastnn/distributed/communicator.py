@@ -162,7 +162,7 @@ class Communicator:
             return None
         what = arguments.describe("all_reduce", "array", array, written=True)
         options = arguments.options("all_reduce", what, op, compression, algorithm)
-        place = {"source": what.address, "destination": what.address}
+        place = {"source": what.address, "destination": what.address, "layout": arguments.layout(what)}
         return self._do("all_reduce", what.size, what, blocking, [array], **options, **place)
 
     def reduce_scatter(
@@ -210,7 +210,7 @@ class Communicator:
         _check.integer("broadcast", "root", root, 0, self.world_size - 1)
         what = arguments.describe("broadcast", "array", array, written=root != self.rank)
         options = arguments.options("broadcast", what, "sum", None, algorithm)
-        place = {"source": what.address, "destination": what.address, "root": root}
+        place = {"source": what.address, "destination": what.address, "root": root, "layout": arguments.layout(what)}
         return self._do("broadcast", what.size, what, blocking, [array], **options, **place)
 
     def barrier(self) -> None:
