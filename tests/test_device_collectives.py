@@ -100,7 +100,7 @@ def test_between_hosts(tmp_path):
 def test_bfloat16_goes_round_the_ring(tmp_path):
     script = """
 a = array_of(rank, 500, "float32").astype(ml_dtypes.bfloat16)
-call = device.DeviceCall("all_reduce", "bfloat16", 500, a.ctypes.data, a.ctypes.data, "sum", 0, "auto", None)
+call = device.DeviceCall("all_reduce", "bfloat16", 500, a.ctypes.data, a.ctypes.data, "sum", 0, 0, "auto", None)
 device.DeviceOperations(comm, kernels).run(call, gpu(a.view(np.uint16)))
 say(a.astype(np.float32).tolist())
 """
@@ -178,6 +178,7 @@ say([fails(lambda: comm.all_reduce(a)), fails(lambda: comm.all_reduce(a)), fails
         ("comm.all_reduce(gpu(array_of(rank, 10, 'float64')))", "float64, 10 elements, on GPUs)"),
         ("comm.all_reduce(array_of(rank, 10, 'float32'))", "all_reduce(sum, float32, 10 elements)"),
         ("comm.all_reduce(gpu(array_of(rank, 10, 'float32')), algorithm='ring')", "algorithm ring on GPUs)"),
+        ("comm.all_reduce(gpu(array_of(rank, 10, 'float32').reshape(5, 2).T))", "axes 1 0 in memory (layout"),
     ],
 )
 def test_what_does_not_fit_is_found_before_anything_is_sent(other, text, tmp_path):
@@ -247,7 +248,7 @@ def cupy(monkeypatch):
 
 
 def call(kind, op="sum", dtype="float32", root=0, count=5):
-    return DeviceCall(kind, dtype, count, 1000, 2000, op, root, "auto", None)
+    return DeviceCall(kind, dtype, count, 1000, 2000, op, root, 0, "auto", None)
 
 
 def test_nccl_is_called(cupy):

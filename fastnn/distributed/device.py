@@ -24,18 +24,29 @@ class DeviceCall:
     destination: int
     op: str
     root: int
+    layout: int
     algorithm: str
     compression: str | None
 
     @classmethod
     def of(
-        cls, kind: str, dtype: str, count: int, *, combine: int, wire: int, algorithm: int, root: int = 0, **place: int
+        cls,
+        kind: str,
+        dtype: str,
+        count: int,
+        *,
+        combine: int,
+        wire: int,
+        algorithm: int,
+        source: int,
+        destination: int,
+        root: int = 0,
+        layout: int = 0,
     ) -> DeviceCall:
         """From the numbers of `comm::Call`."""
         op, way = list(arguments.COMBINES)[combine], list(arguments.DEVICE_ALGORITHMS)[algorithm - 2]
-        return cls(
-            kind, dtype, count, op=op, root=root, algorithm=way, compression=list(arguments.WIRES)[wire], **place
-        )
+        packed = list(arguments.WIRES)[wire]
+        return cls(kind, dtype, count, source, destination, op, root, layout, way, packed)
 
     def meeting(self, kernels: Any) -> Any:
         """The call in which the ranks compare what they are about to do."""
@@ -46,6 +57,7 @@ class DeviceCall:
             wire=arguments.WIRES[self.compression],
             algorithm=arguments.DEVICE_ALGORITHMS[self.algorithm],
             root=self.root,
+            layout=self.layout,
             count=self.count,
         )
 
