@@ -9,6 +9,9 @@ The first of these that says it wins:
 4. ``OMPI_COMM_WORLD_RANK``, ...: Open MPI's mpirun
 5. ``PMI_RANK``, ...: MPICH's and Intel MPI's mpiexec
 6. nothing: a single process
+
+MPI names no place to meet: ranks of one host meet at a name that they derive from their parent, those of several hosts
+at MASTER_ADDR and MASTER_PORT or, without these, where rank 0 tells them to through mpi4py.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 
 from fastnn import _check
 
+_MPI = ("OMPI_COMM_WORLD_RANK", "PMI_RANK")
 _PORTS = 20000  # ports that are derived from a job's number: 20000 to 39999, below those that systems hand out
 
 
@@ -70,7 +74,7 @@ def resolve(
         host, port, secret: override what the launcher says.
         environ: environment variables, the process's own by default.
     """
-    environ = os.environ if environ is None else environ
+    of_process, environ = environ is None, os.environ if environ is None else environ
     if (rank is None) != (world_size is None):
         given = "rank alone" if world_size is None else "world_size alone"
         _check.fail("init", "rank and world_size", "given together", given)
@@ -84,17 +88,26 @@ def resolve(
         record = replace(record, host=host, listening=None)
     if port is not None:
         record = replace(record, port=_check.integer("init", "port", port, 0, 65535), listening=None)
+    if of_process and record.source in _MPI and record.world > 1 and _is_nowhere(record):
+        from fastnn.distributed import mpi
+
+        record = mpi.agree_on_place(record)
     return _checked(record)
 
 
 def _checked(record: Launch) -> Launch:
     _check.integer("init", "world_size", record.world, 1)
     _check.integer("init", "rank", record.rank, 0, record.world - 1)
-    nowhere = record.port == 0 and not record.host.startswith("unix:") and record.listening is None
-    if record.world > 1 and nowhere:
+    if record.world > 1 and _is_nowhere(record):
         remedy = "Set MASTER_ADDR and MASTER_PORT, or start the program with `fastnn run`."
+        if record.source in _MPI:
+            remedy = "Set MASTER_ADDR and MASTER_PORT, or install mpi4py for the MPI whose mpirun this is."
         _check.fail("init", "port", "the same port for all ranks, where rank 0 listens", "none", remedy)
     return record
+
+
+def _is_nowhere(record: Launch) -> bool:
+    return record.port == 0 and not record.host.startswith("unix:") and record.listening is None
 
 
 def _number(environ: Mapping[str, str], name: str, default: int | None = None) -> int | None:
@@ -160,13 +173,13 @@ def first_node(nodes: str) -> str:
 def _of_open_mpi(environ: Mapping[str, str]) -> Launch | None:
     found = _rank_and_world(environ, "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")
     local = _number(environ, "OMPI_COMM_WORLD_LOCAL_RANK"), _number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE")
-    return None if found is None else _of_mpi(Launch(*found, *local, source="OMPI_COMM_WORLD_RANK"), environ)
+    return None if found is None else _of_mpi(Launch(*found, *local, source=_MPI[0]), environ)
 
 
 def _of_pmi(environ: Mapping[str, str]) -> Launch | None:
     found = _rank_and_world(environ, "PMI_RANK", "PMI_SIZE")
     local = _number(environ, "MPI_LOCALRANKID"), _number(environ, "MPI_LOCALNRANKS")
-    return None if found is None else _of_mpi(Launch(*found, *local, source="PMI_RANK"), environ)
+    return None if found is None else _of_mpi(Launch(*found, *local, source=_MPI[1]), environ)
 
 
 def _of_mpi(record: Launch, environ: Mapping[str, str]) -> Launch:
