@@ -108,6 +108,34 @@ def test_what_is_torn_is_passed_over(tmp_path, capsys):
     assert network().fit(X, Y, epochs=4, verbose=0, callbacks=[keep]).epoch == []
 
 
+def test_a_backup_is_a_model_too(tmp_path):
+    keep = callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    model = network()
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[keep])
+    (path,) = tmp_path.iterdir()
+    assert np.array_equal(weights(models.load_model(path)), weights(model))
+    other = network(seed=3)
+    other.load_weights(path)
+    assert np.array_equal(weights(other), weights(model))
+
+
+def test_a_model_that_can_not_be_saved_can_be_backed_up(tmp_path):
+    def loss(y_true, y_pred):
+        return ((y_pred - y_true) ** 2)[:, 0], 2 * (y_pred - y_true)
+
+    def fit(epochs):
+        model = models.Sequential([layers.Dense(1, input_shape=(6,))])
+        model.compile("sgd", loss, capture=False)
+        keep = callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        return model, model.fit(X, X[:, :1], epochs=epochs, verbose=0, callbacks=[keep]).epoch
+
+    first, _ = fit(1)
+    with pytest.raises(ValueError, match="to be saved"):
+        first.save(tmp_path / "model.safetensors")
+    again, epochs = fit(1)
+    assert epochs == [] and np.array_equal(weights(again), weights(first))
+
+
 def test_messages(tmp_path):
     keep = callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
     network().fit(X, Y, epochs=1, verbose=0, callbacks=[keep])

@@ -10,6 +10,7 @@ from fastnn.callbacks.base import Callback, CallbackList, History, LambdaCallbac
 from fastnn.callbacks.learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from fastnn.callbacks.logs import CSVLogger, TerminateOnNaN
 from fastnn.callbacks.monitor import EarlyStopping, ModelCheckpoint
+from fastnn.callbacks.ray import RayCheckpoint
 
 __all__ = ["BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback"]
-__all__ += ["LearningRateScheduler", "ModelCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"]
+__all__ += ["LearningRateScheduler", "ModelCheckpoint", "RayCheckpoint", "ReduceLROnPlateau", "TerminateOnNaN"]

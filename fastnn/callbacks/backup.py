@@ -44,24 +44,25 @@ class BackupAndRestore(Callback):
         self.backup_dir = Path(os.fspath(backup_dir))
         self.delete_checkpoint = _check.boolean("BackupAndRestore", "delete_checkpoint", delete_checkpoint)
 
-    def on_train_begin(self, logs: Logs | None = None) -> None:
+    def _join(self) -> None:
         comm = distributed.current()
         self._rank, self._world = (0, 1) if comm is None else (comm.rank, comm.world_size)
         if self.model._step is None:
             remedy = "Give its first layer an input_shape."
             _check.fail("BackupAndRestore", "the model", "built before training", "one without an input shape", remedy)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._join()
         self.backup_dir.mkdir(parents=True, exist_ok=True)
         for draft in self.backup_dir.glob(f".epoch-*.rank-{self._rank}-of-*.safetensors.*"):
             draft.unlink()  # of a process that was killed as it wrote
-        found = newest(self._backups(), comm)
-        if found is not None:
-            self._restore(found)
+        found = self._restore_newest()
         for backup in self._backups():
             if found is None or backup > found:  # other ranks lack it
                 self._path(*backup).unlink()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.model._save_backup(self._path(epoch + 1, self._world), self._rank == 0)
+        self._save(epoch + 1)
         for backup in self._backups()[_KEPT:]:
             self._path(*backup).unlink()
 
@@ -74,6 +75,15 @@ class BackupAndRestore(Callback):
                 match = _NAME.fullmatch(path.name)
                 if match and (self._rank == 0 or int(match[2]) == self._rank):
                     path.unlink(missing_ok=True)
+
+    def _save(self, epochs: int) -> None:
+        self.model._save_backup(self._path(epochs, self._world), self._rank == 0)
+
+    def _restore_newest(self) -> Backup | None:
+        found = newest(self._backups(), distributed.current())
+        if found is not None:
+            self._restore(found)
+        return found
 
     def _path(self, epochs: int, world: int) -> Path:
         return self.backup_dir / f"epoch-{epochs:05d}.rank-{self._rank}-of-{world}.safetensors"

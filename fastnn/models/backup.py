@@ -4,6 +4,7 @@ With several ranks each writes a file: rank 0 what all have in common, the other
 ranks bring the rest together as `fit` begins.
 """
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,19 @@ def save_backup(model: Any, filepath: Any, whole: bool) -> None:
     Args:
         model: compiled and built.
         filepath: the file; it's there complete or not at all.
-        whole: False leaves out what all ranks have in common.
+        whole: write a model's file, as ``model.save`` does, with what is needed beside it; False leaves out what all
+            ranks have in common. A model that can't be saved, as its loss is a function, can still be backed up.
     """
-    tensors = {f"random/{name}": array for name, array in _random_arrays(model).items()}
+    tensors, header = saving.tensors_of(model), {"version": __version__, "whole": whole}
     if whole:
-        tensors.update({f"weights/{p.name}": p.value for p in model.parameters})
-    if whole or isinstance(model.optimizer, Sharded):
-        tensors.update({f"optimizer/{name}": array for name, array in model.optimizer.state_arrays().items()})
+        with contextlib.suppress(ValueError):  # a loss of the user's own has no name: then it's no model's file
+            header.update(saving.header_of(model))
+    else:
+        divided = isinstance(model.optimizer, Sharded)
+        tensors = {name: array for name, array in tensors.items() if divided and name.startswith("optimizer/")}
+    tensors.update({f"random/{name}": array for name, array in _random_arrays(model).items()})
     rate = model.optimizer.learning_rate
-    header = {"version": __version__, "learning_rate": None if callable(rate) else float(rate)}
+    header["learning_rate"] = None if callable(rate) else float(rate)
     saving.write_tensors(filepath, tensors, header, "BackupAndRestore")
 
 
@@ -40,13 +45,14 @@ def load_backup(model: Any, filepath: Any) -> None:
         ValueError: the file is damaged, or of another model or optimizer.
     """
     header, tensors = saving.read_tensors(filepath, "BackupAndRestore")
-    parts: dict[str, dict[str, np.ndarray]] = {}
+    parts: dict[str, dict[str, np.ndarray]] = {"optimizer": {}, "random": {}}
     for name, array in tensors.items():
         part, _, own_name = name.partition("/")
-        parts.setdefault(part, {})[own_name] = array
-    if "weights" in parts:
-        saving.assign_weights(model, parts["weights"], filepath, "BackupAndRestore")
-    if "optimizer" in parts:
+        if part in parts:
+            parts[part][own_name] = array
+    if header["whole"]:
+        saving.assign_weights(model, saving.weights_of(tensors), filepath, "BackupAndRestore")
+    if parts["optimizer"]:
         model.optimizer.load_state_arrays(parts["optimizer"])
     if header["learning_rate"] is not None:
         model.optimizer.learning_rate = header["learning_rate"]

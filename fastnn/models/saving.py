@@ -24,7 +24,23 @@ _KEY = "fastnn"
 
 def save_model(model: Any, filepath: Any) -> None:
     """Write a model; see ``Sequential.save``."""
+    write_tensors(filepath, tensors_of(model), header_of(model), "save")
+
+
+def tensors_of(model: Any) -> dict[str, np.ndarray]:
+    """Weights and the optimizer's state, by the names that they have in a file."""
     tensors = {p.name: p.value for p in model.parameters}
+    if model.optimizer is not None and model._step is not None:
+        tensors.update({f"optimizer/{name}": array for name, array in model.optimizer.state_arrays().items()})
+    return tensors
+
+
+def header_of(model: Any) -> dict[str, Any]:
+    """Architecture and compile arguments.
+
+    Raises:
+        ValueError: a part that isn't of fastnn has no name that could be saved.
+    """
     header: dict[str, Any] = {"version": __version__, "class_name": "Sequential"}
     header["config"] = model.get_config()
     if model.optimizer is not None:
@@ -35,9 +51,7 @@ def save_model(model: Any, filepath: Any) -> None:
             "weighted_metrics": _metric_configs(model._metric_specs[1], model),
             "accumulate_steps": model.accumulate_steps,
         }
-        if model._step is not None:
-            tensors.update({f"optimizer/{name}": array for name, array in model.optimizer.state_arrays().items()})
-    write_tensors(filepath, tensors, header, "save")
+    return header
 
 
 def _metric_configs(specs: list[Any], model: Any) -> list[Any]:
@@ -98,8 +112,8 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
         model = Sequential.from_config(header["config"], custom_objects)
     except (KeyError, TypeError) as error:
         fail("load_model", "filepath", "a file written by model.save", f"one whose layers can't be made: {error}")
-    state = {name: tensors.pop(name) for name in list(tensors) if name.startswith("optimizer/")}
-    assign_weights(model, tensors, filepath, "load_model")
+    state = {name: array for name, array in tensors.items() if name.startswith("optimizer/")}
+    assign_weights(model, weights_of(tensors), filepath, "load_model")
     if compile and "compile" in header:
         model.compile(**header["compile"])
         if state:
@@ -110,8 +124,12 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
 def load_weights(model: Any, filepath: Any) -> None:
     """Read weights into a model; see ``Sequential.load_weights``."""
     _, tensors = read_tensors(filepath, "load_weights")
-    weights = {name: array for name, array in tensors.items() if not name.startswith("optimizer/")}
-    assign_weights(model, weights, filepath, "load_weights")
+    assign_weights(model, weights_of(tensors), filepath, "load_weights")
+
+
+def weights_of(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the optimizer's state and what a backup says of random numbers."""
+    return {name: array for name, array in tensors.items() if not name.startswith(("optimizer/", "random/"))}
 
 
 def read_tensors(filepath: Any, function: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
