@@ -12,7 +12,9 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rank_processes import PACKAGE, run_ranks
 
@@ -24,6 +26,7 @@ LIMIT = 170  # seconds; on two idle cores it takes 50, of which Ray needs 25 to 
 TRAIN = """
 import hashlib, json, os, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import fastnn
 from fastnn import callbacks, distributed, layers, models
@@ -173,3 +176,15 @@ def test_arguments_are_checked():
         trainer(print, 1, "storage", max_failures=-2)
     with pytest.raises(TypeError, match="ray.trainer: loop must be a function, got 3"):
         trainer(3, 1, "storage")
+
+
+def test_workers_must_be_the_ranks(monkeypatch):
+    from ray import train
+
+    from fastnn import callbacks, layers, models
+
+    monkeypatch.setattr(train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 2))
+    model = models.Sequential([layers.Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="RayCheckpoint: the group must be one of Ray's 2 workers, got 1. Call fastnn"):
+        model.fit(np.zeros((2, 2)), np.zeros((2, 1)), callbacks=[callbacks.RayCheckpoint()], verbose=0)
