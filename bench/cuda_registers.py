@@ -38,6 +38,8 @@ MEANT: dict[str, str] = {
     r"\bproduct_kernel<.*Problem<4>": "cp.async.128",
     r"\bproduct_kernel<.*TensorTile<": "hmma",
 }
+# Instructions that only GPUs from these on have; Turing's tensor cores take float16 alone.
+SINCE = {"cp.async.128": 80, "hmma": 80}
 COUNTED = {
     "ld.128": r"\bLDG?\.E\.(?:\w+\.)*128",
     "st.128": r"\bSTG?\.E\.(?:\w+\.)*128",
@@ -60,11 +62,12 @@ class Kernel:
     shared: int = 0  # bytes, static
     instructions: dict[str, int] = field(default_factory=dict)
 
-    def complaints(self):
-        """What is wrong with it, in sentences."""
+    def complaints(self, arch=90):
+        """What is wrong with it, for a GPU of this architecture, in sentences."""
         found = [f"{self.file}: {self.name} spills {self.spilled} bytes of registers"] if self.spilled else []
         for pattern, wanted in MEANT.items():
-            if self.instructions and re.search(pattern, self.name) and not self.instructions[wanted]:
+            there = self.instructions and arch >= SINCE.get(wanted, 0)
+            if there and re.search(pattern, self.name) and not self.instructions[wanted]:
                 found.append(f"{self.file}: {self.name} has no {wanted}")
         return found
 
@@ -205,7 +208,8 @@ def main():
     print("\n".join(table(kernels)))
     if options.json:
         Path(options.json).write_text(json.dumps([asdict(kernel) for kernel in kernels], indent=1))
-    complaints = [line for kernel in kernels for line in kernel.complaints()]
+    arch = int(re.match(r"\d+", options.arch)[0])
+    complaints = [line for kernel in kernels for line in kernel.complaints(arch)]
     if not options.words:  # a name that has changed must not end the check of it
         complaints += [f"No kernel is called {pattern}." for pattern in MEANT if not any_called(pattern, kernels)]
     print("\n".join(complaints) or f"{len(kernels)} kernels, none spills.")

@@ -116,6 +116,14 @@ def test_operands_are_rounded_and_sums_are_not(kernels, name, compute, offset):
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.parametrize("compute", COMPUTE)
+@pytest.mark.parametrize("name", ["three taps", "strides and dilations", "many channels", "odd channels"])
+def test_little_shared_memory(kernels, monkeypatch, name, compute):
+    monkeypatch.setenv("CUEMU_SHARED_LIMIT", str(64 << 10))
+    problems = [f"{what}: {found}" for what, found in Layer(**LAYERS[name]).check(kernels, compute) if found]
+    assert not problems, "\n".join(problems)
+
+
 # So many pixels, or groups and parts, that the largest tiles, 128 x 128, keep a GPU busy.
 LARGE = {
     "y": {"x": (1, 130, 130, 4), "w": (1, 1, 4, 68)},
@@ -124,9 +132,13 @@ LARGE = {
 }
 
 
+# KiB of shared memory that a block may have: sm_90's, that of sm_86 to sm_120 but for sm_90 and sm_100, sm_75's. The
+# emulator refuses a launch that takes more.
+@pytest.mark.parametrize("limit", [227, 99, 64])
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", LARGE)
-def test_largest_tiles(kernels, name, compute):
+def test_largest_tiles(kernels, monkeypatch, name, compute, limit):
+    monkeypatch.setenv("CUEMU_SHARED_LIMIT", str(limit << 10))
     layer = Layer(**LARGE[name])
     kernels.set_compute(compute)
     x, w, dz = (rounded(a, compute) for a in (layer.x, layer.w, np.where(layer.saved > 0, layer.dy, np.float32(0))))

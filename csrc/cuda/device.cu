@@ -23,4 +23,11 @@ int runtime_version() {
   return version;
 }
 
+int shared_memory_limit() {
+  int device = 0, bytes = 0;
+  FNN_CUDA_CHECK(cudaGetDevice(&device));
+  FNN_CUDA_CHECK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return bytes;
+}
+
 }  // namespace fnn::cuda

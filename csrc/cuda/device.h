@@ -10,4 +10,8 @@ int device_count();
 int driver_version();
 int runtime_version();
 
+// Bytes of shared memory that a block may have on the current GPU, and on any that there is code for (sm_75).
+int shared_memory_limit();
+inline constexpr int kLeastSharedMemory = 64 << 10;
+
 }  // namespace fnn::cuda

@@ -161,8 +161,12 @@ struct Sums {
   }
 };
 
+// On a multiprocessor at once. Without tensor cores the products take more registers than two blocks can have.
+template <class S, Compute compute>
+inline constexpr int kBlocks = TensorCore<compute>::kInHardware ? 512 / S::kThreads : 1;
+
 template <class S, Compute compute, bool kAlongA, bool kAlongB>
-__global__ void __launch_bounds__(S::kThreads, 512 / S::kThreads)
+__global__ void __launch_bounds__(S::kThreads, kBlocks<S, compute>)
     multiply_tensor_cores(const __grid_constant__ GemmTask task) {
   using Format = TensorCore<compute>;
   using A = Tile<Format, S::kRows, S::kThreads, kAlongA>;

@@ -13,6 +13,7 @@
 #pragma once
 #include <climits>
 
+#include "cuda/device.h"
 #include "cuda/error.h"
 #include "cuda/product_size.h"
 #include "cuda/product_tile.cuh"
@@ -27,6 +28,18 @@ struct ProductMemory {
   static constexpr int kRing = Core::kStages * kStage;
   static constexpr int kBytes = (kRing > kTile ? kRing : kTile) * static_cast<int>(sizeof(float));
 };
+
+// Bytes of shared memory that a block takes at most, of which the kernel declares those beside ProductMemory itself.
+template <class Problem, class Core>
+inline constexpr int kBlockMemory =
+    ProductMemory<Core>::kBytes + Core::kRows * static_cast<int>(sizeof(typename Problem::A::Row)) +
+    Core::kColumns * static_cast<int>(sizeof(typename Problem::B::Row)) + Core::kOwnShared;
+
+// Whether the current GPU has as much.
+template <class Problem, class Core>
+bool fits() {
+  return kBlockMemory<Problem, Core> <= shared_memory_limit();
+}
 
 // Calls core.multiply for all tiles of depth.
 template <class Core, int kWidth, class A, class B>

@@ -11,13 +11,14 @@
 namespace fnn::cuda {
 
 // kRows x kColumns of C; 8 warps with 64x32 or 32x32 each.
-template <Compute compute, int rows, int columns, class OperandA, class OperandB>
+template <Compute compute, int rows, int columns, int stages, class OperandA, class OperandB>
 class TensorTile {
  public:
   static constexpr int kRows = rows, kColumns = columns, kThreads = 256;
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 32, 0>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 32, 0>;
-  static constexpr int kStages = 3;
+  static constexpr int kStages = stages;
+  static constexpr int kOwnShared = kMostShown * static_cast<int>(sizeof(ShownRegisters));  // without tensor cores
 
   __device__ void multiply(const float* a, const float* b) {
     const int thread = thread_anew(), lane = thread % 32;

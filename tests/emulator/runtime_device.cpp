@@ -32,7 +32,6 @@ const std::map<int, int>& attributes() {
       {cudaDevAttrMaxBlockDimX, 1024},
       {cudaDevAttrMaxGridDimX, 0x7FFFFFFF},
       {cudaDevAttrMaxSharedMemoryPerBlock, static_cast<int>(cuemu::kStaticSharedLimit)},
-      {cudaDevAttrMaxSharedMemoryPerBlockOptin, static_cast<int>(cuemu::kSharedLimit)},
       {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 228 << 10},
       {cudaDevAttrWarpSize, 32},
       {cudaDevAttrMultiProcessorCount, kMultiprocessors},
@@ -117,6 +116,10 @@ cudaError_t cudaSetDevice(int number) {
 }
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  if (attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin) {
+    *value = static_cast<int>(cuemu::shared_limit());
+    return cudaSuccess;
+  }
   const auto found = attributes().find(attribute);
   if (found == attributes().end()) return cuemu::remember(cudaErrorInvalidValue);
   *value = found->second;
@@ -130,7 +133,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->maxThreadsPerBlock = 1024;
   properties->maxThreadsPerMultiProcessor = kThreadsPerMultiprocessor;
   properties->sharedMemPerBlock = cuemu::kStaticSharedLimit;
-  properties->sharedMemPerBlockOptin = cuemu::kSharedLimit;
+  properties->sharedMemPerBlockOptin = cuemu::shared_limit();
   properties->warpSize = 32;
   properties->totalGlobalMem = std::size_t{1} << 33;
   return cudaSuccess;
@@ -186,7 +189,8 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-  if (value < 0 || static_cast<std::size_t>(value) > cuemu::kSharedLimit) return cuemu::remember(cudaErrorInvalidValue);
+  if (value < 0 || static_cast<std::size_t>(value) > cuemu::shared_limit())
+    return cuemu::remember(cudaErrorInvalidValue);
   shared_allowances()[kernel] = static_cast<std::size_t>(value);
   return cudaSuccess;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/async_copy.cuh"
 #include "cuda/fnn_cuda.h"
 
 namespace {
@@ -102,6 +103,17 @@ __global__ void copies(const float* from, float* to) {
   to[32 + lane] = staged[1][lane];
 }
 
+// Of GPUs without asynchronous copies. Lane 0's are absent, and point nowhere.
+__global__ void plain_copies(const float* from, float* to) {
+  FNN_SHARED(float4, staged, [32]);
+  const int lane = threadIdx.x;
+  float* const own = &staged[lane].x;
+  fnn::cuda::copy_now<16>(own, lane == 0 ? nullptr : from + 4 * lane, lane != 0);
+  __syncthreads();
+  fnn::cuda::copy_now<4>(own + 1, lane == 0 ? nullptr : from + lane, lane != 0);
+  for (int i = 0; i < 4; ++i) to[4 * lane + i] = own[i];
+}
+
 // A ring over peer memory: rank r writes what it has into the next rank's box and waits for its own flag.
 struct Ring {
   float* box[4];
@@ -179,6 +191,10 @@ void test_memory() {
   REQUIRE(fnn::launch(copies, 1, 32, 0, nullptr, from, to) == cudaSuccess);
   for (int i = 0; i < 32; ++i)
     REQUIRE(to[i] == float(31 - i) && to[32 + i] == (i == 2 || i == 3 ? 0.0f : float(32 + i)));
+  float many[128], copied[128];
+  for (int i = 0; i < 128; ++i) many[i] = float(i + 1);
+  REQUIRE(fnn::launch(plain_copies, 1, 32, 0, nullptr, many, copied) == cudaSuccess);
+  for (int i = 0; i < 128; ++i) REQUIRE(copied[i] == (i < 4 ? 0.0f : i % 4 == 1 ? many[i / 4] : many[i]));
 }
 
 void test_reports(bool in_order) {

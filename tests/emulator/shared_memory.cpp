@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace cuemu {
 namespace {
@@ -17,6 +18,11 @@ void* allocate(Block& block, const void* place, std::size_t bytes) {
 
 }  // namespace
 
+std::size_t shared_limit() {
+  const char* text = std::getenv("CUEMU_SHARED_LIMIT");
+  return text ? std::strtoull(text, nullptr, 10) : std::size_t{227} << 10;
+}
+
 void* static_shared(const void* place, std::size_t bytes) {
   Thread& thread = *current();
   std::size_t total = bytes;
@@ -25,8 +31,8 @@ void* static_shared(const void* place, std::size_t bytes) {
     if (array.place) total += array.bytes;
   }
   if (total > kStaticSharedLimit) report("more than 48 KiB of static shared memory: " + place_of(thread));
-  if (total + thread.block->launch->shared_bytes > kSharedLimit) {
-    report("more than 227 KiB of shared memory: " + place_of(thread));
+  if (total + thread.block->launch->shared_bytes > shared_limit()) {
+    report("more than " + std::to_string(shared_limit() >> 10) + " KiB of shared memory: " + place_of(thread));
   }
   return allocate(*thread.block, place, bytes);
 }

@@ -15,7 +15,8 @@
 
 namespace cuemu {
 
-inline constexpr std::size_t kStaticSharedLimit = 48 << 10, kSharedLimit = 227 << 10;  // bytes, of sm_90
+inline constexpr std::size_t kStaticSharedLimit = 48 << 10;  // bytes
+std::size_t shared_limit();                                  // sm_90's; CUEMU_SHARED_LIMIT says another one
 
 void* static_shared(const void* place, std::size_t bytes);
 void* dynamic_shared();
