@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import ml_dtypes
 import numpy as np
 import pytest
-from device_ranks import DTYPES, array_of, device_ranks, run_on_gpus
+from device_ranks import EVERYTHING, array_of, check_everything, device_ranks, run_on_gpus, script_of
 from emulated_kernels import on_device
 from emulator import build
 from test_cuda_kernels import libraries_of_asan
@@ -16,31 +16,7 @@ from test_cuda_kernels import libraries_of_asan
 from fastnn.distributed import arguments, device_ring, nccl
 from fastnn.distributed.device import DeviceCall
 
-COUNTS = (0, 1, 63, 200, 3001)  # a slot holds 128 to 256 elements
-EVERYTHING = """
-out = {}
-for dtype in DTYPES:
-    for count in COUNTS:
-        parts = [array_of(r, count * world, dtype) for r in range(world)]
-        for op in ("sum", "max", "min") + (() if dtype.startswith("int") else ("mean",)):
-            a = array_of(rank, count, dtype)
-            comm.all_reduce(gpu(a), op)
-            whole, part = array_of(rank, count * world, dtype), np.full(count, 7, dtype)
-            before = whole.copy()
-            comm.reduce_scatter(gpu(whole), gpu(part), op)
-            assert np.array_equal(whole, before), "the source was changed"
-            out[f"{dtype} {count} {op}"] = [a.tolist(), part.tolist()]
-        gathered = np.full(count * world, 7, dtype)
-        comm.all_gather(gpu(array_of(rank, count, dtype)), gpu(gathered))
-        sent = array_of(rank, count, dtype)
-        comm.broadcast(gpu(sent), world - 1)
-        out[f"{dtype} {count} moved"] = [gathered.tolist(), sent.tolist()]
-comm.barrier()
-say(out)
-say([type(way).__name__ for way in comm._on_devices._ways.values()])
-"""
 HOST = "device_ring.DeviceRing.open = classmethod(lambda cls, comm, kernels: None)\n"
-REDUCE = {"sum": np.add, "mean": np.add, "max": np.maximum, "min": np.minimum}
 
 
 def free_port():
@@ -48,43 +24,16 @@ def free_port():
         return server.getsockname()[1]
 
 
-def script_of(text, dtypes=DTYPES, counts=COUNTS):
-    return f"DTYPES, COUNTS = {dtypes!r}, {counts!r}\n{text}"
-
-
-def wanted(arrays, op):
-    exact = np.float64 if arrays[0].dtype.kind == "f" else arrays[0].dtype
-    total = REDUCE[op].reduce([array.astype(exact) for array in arrays])
-    return total / len(arrays) if op == "mean" else total
-
-
-def check(out, world, dtypes=DTYPES, counts=COUNTS):
-    for dtype in dtypes:
-        tolerance = {"float16": 1e-2, "float32": 1e-5}.get(dtype, 1e-12)
-        for count in counts:
-            whole = [array_of(rank, count, dtype) for rank in range(world)]
-            parted = [array_of(rank, count * world, dtype) for rank in range(world)]
-            for op in ("sum", "max", "min", *(() if dtype.startswith("int") else ("mean",))):
-                found = [out[rank][0][f"{dtype} {count} {op}"] for rank in range(world)]
-                assert all(one[0] == found[0][0] for one in found), "ranks have different bits"
-                np.testing.assert_allclose(found[0][0], wanted(whole, op), rtol=tolerance, atol=4 * tolerance)
-                scattered = np.concatenate([np.array(one[1]) for one in found])
-                np.testing.assert_allclose(scattered, wanted(parted, op), rtol=tolerance, atol=4 * tolerance)
-            for rank in range(world):
-                gathered, sent = out[rank][0][f"{dtype} {count} moved"]
-                assert gathered == np.concatenate(whole).tolist() and sent == whole[-1].tolist()
-
-
 @pytest.mark.parametrize("world", [2, 3])
 def test_ring(world, tmp_path):
     out = run_on_gpus(tmp_path, script_of(EVERYTHING), world)
-    check(out, world)
+    check_everything(out, world)
     assert all(ways == ["DeviceRing"] for _, ways in out)
 
 
 def test_by_way_of_the_host(tmp_path):
     out = run_on_gpus(tmp_path, script_of(HOST + EVERYTHING), 2)
-    check(out, 2)
+    check_everything(out, 2)
     assert all(ways == ["HostCopies"] for _, ways in out)
 
 
@@ -93,7 +42,7 @@ def test_between_hosts(tmp_path):
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     script = script_of(EVERYTHING, *rows)
     out = run_on_gpus(tmp_path, script, 2, each=lambda rank: {**place, "FASTNN_HOST_ID": f"host{rank}"})
-    check(out, 2, *rows)
+    check_everything(out, 2, *rows)
     assert all(ways == ["HostCopies"] for _, ways in out)
 
 

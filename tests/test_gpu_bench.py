@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from case import map_arrays
 from cases import BENCH, CASES
 from emulator import rows
 from tolerances import difference
+
+import fastnn
+from fastnn import _backend
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,6 +123,110 @@ def test_tables(gpu_script):
     assert kernels[3].split()[:4] == ["k[2]", "no", "such", "kernel"]
     steps = report.step_table(results)
     assert steps[1].split() == ["MLP", "50.0", "failed"] and "out of memory" in steps[2]
+
+
+def test_targets_are_met_or_missed(gpu_script):
+    report = gpu_script("report")
+    steps = [
+        {"what": "step", "job": "seed MLP, batch 32", "contender": name, "seconds": seconds}
+        for name, seconds in {"fastnn": 1e-5, "torch eager": 6e-5, "torch compile": 1.1e-5}.items()
+    ]
+    found = [
+        {"what": "target", "name": "AdamW, 25M", "reached": 0.93, "wanted": 0.9, "of": "copy"},
+        {"what": "target", "name": "convolutions", "error": "RuntimeError: no"},
+    ]
+    lines = report.target_table(found + report.step_targets(steps))
+    assert [line.split()[-1] for line in lines[1:]] == ["met", "failed", "met", "MISSED"]
+    assert "93%" in lines[1] and "RuntimeError: no" in lines[2] and "6.00 x" in lines[3] and "1.10 x" in lines[4]
+    assert report.step_targets(steps[1:]) == [] and report.target_table([]) == []
+
+
+def test_ranks_are_reported(gpu_script):
+    found = [{"what": "ranks", "ranks": 2, "count": 1024, "right": right, "seconds": 2e-5} for right in (True, False)]
+    lines = gpu_script("report").rank_table(found)
+    assert [line.split()[-2:] for line in lines[1:]] == [["20.0", "yes"], ["20.0", "NO"]]
+
+
+def test_a_rank_that_fails_is_told(gpu_script, monkeypatch):
+    ranks = gpu_script("ranks")
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.setattr(ranks, "__file__", str(ROOT / "no_such_script.py"))
+    assert ranks.main() == 1
+
+
+class OnCpu:
+    """Stands for gpu_arrays.OnGpu, with the arrays as they are."""
+
+    def __init__(self, arguments, outputs, alias=None, aligned=False):
+        self.arguments = {**arguments, **{output: arguments[source] for output, source in (alias or {}).items()}}
+
+
+@pytest.fixture
+def without_gpu(gpu_script, monkeypatch):
+    """Loads a script that measures kernels, which are then those of the CPU; no call is timed, each is made once."""
+    arrays = types.ModuleType("gpu_arrays")
+    arrays.OnGpu, arrays.mapped_on_gpu = OnCpu, map_arrays
+    kernels = types.ModuleType("fastnn._cuda")
+    cpu = _backend.load_level(_backend.chosen_level())
+    kernels.__getattr__ = lambda name: getattr(cpu, name)
+    kernels.set_compute = lambda compute: None
+    monkeypatch.setitem(sys.modules, "gpu_arrays", arrays)
+    monkeypatch.setitem(sys.modules, "fastnn._cuda", kernels)
+    monkeypatch.setattr(fastnn, "_cuda", kernels, raising=False)
+    for name in ("kernels", "targets", "timing"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def load(name):
+        script = gpu_script(name)
+        for changed, value in {
+            "seconds": lambda call, flush: (call(), 1e-3)[1],
+            "wall_seconds": lambda call: (call(), 1e-3)[1],
+            "flush_buffer": lambda: None,
+            "limits": lambda flush: {"what": "limits", "copy": 1e9, "fp32": 1e12},
+            "DEVICE": "cpu",
+            "MANY": 1000,
+        }.items():
+            monkeypatch.setattr(script, changed, value, raising=False)
+        return script
+
+    return load
+
+
+def printed(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_targets_without_a_gpu(without_gpu, monkeypatch, capsys):
+    targets = without_gpu("targets")
+    monkeypatch.setattr(
+        targets,
+        "MEMORY_BOUND",
+        (
+            lambda: [targets.loss("sparse_softmax_cross_entropy", 8, 16, weights=False)],
+            lambda: targets.pooling(2, 6, 6, 4, (2, 2), (2, 2)),
+            lambda: targets.batch_norm(32, 4),
+            lambda: targets.layer_norm(8, 16),
+        ),
+    )
+    monkeypatch.setattr(targets, "CONVOLUTIONS", (lambda: targets.conv2d(2, 6, 6, 4, 8, (3, 3)),))
+    assert targets.main() == 0
+    found = printed(capsys)
+    assert len(found) == 5 + 10 + 2 and all(line["what"] == "target" and line["reached"] > 0 for line in found)
+    assert {line["of"] for line in found} == {"copy", "torch fused", "torch foreach", "cuDNN"}
+    monkeypatch.setattr(targets, "MEMORY_BOUND", (lambda: targets.pooling(0, 0),))
+    assert targets.main() == 1
+    (failed,) = [line for line in printed(capsys) if "error" in line]
+    assert failed["name"] == "memory_bound" and "TypeError" in failed["error"]
+
+
+def test_kernels_without_a_gpu(without_gpu, monkeypatch, capsys):
+    script = without_gpu("kernels")
+    some = [min((case for case in CASES if case.kernel == name), key=rows.operations) for name in ("gemm", "adam_rule")]
+    monkeypatch.setattr(script, "BENCH", some)
+    script.main()
+    limit, *lines = printed(capsys)
+    assert limit["what"] == "limits" and [line["compute"] for line in lines] == ["float32", "tf32", "float32"]
+    assert all(line["seconds"] == 1e-3 for line in lines), lines
 
 
 def test_nsight_computes_csv_is_read(gpu_script):

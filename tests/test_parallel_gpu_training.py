@@ -3,14 +3,18 @@
 import pytest
 from device_ranks import run_on_gpus
 
-SCRIPT = """
+STAND_INS = """
 from emulator import cupy_standin
 from emulator.cpu_in_disguise import Module
-import fastnn
-from fastnn import _devices, layers, models, optimizers
+from fastnn import _devices
 
 on_gpu = _devices.Gpu(cupy_standin.Kernels(Module(_backend.load_level(_backend.chosen_level()))), cupy_standin)
 _devices.missing, _devices._gpu = lambda: "", on_gpu
+"""
+TRAINED = """
+import fastnn
+from fastnn import layers, models
+
 rng = np.random.default_rng(3)
 x = rng.standard_normal((SAMPLES, 8, 8, 2)).astype(np.float32)
 y = rng.integers(0, 3, SAMPLES)
@@ -25,6 +29,7 @@ def trained(optimizer="adam", **options):
     history = model.fit(x, y, batch_size=8, epochs=2, verbose=0, validation_data=(x[:9], y[:9]))
     return [history.history, [w.tolist() for w in model.get_weights()]]
 """
+SCRIPT = STAND_INS + TRAINED
 
 
 @pytest.mark.parametrize("samples", [64, 51])

@@ -5,9 +5,7 @@ enqueued, so that the time of Python doesn't count.
 """
 
 import json
-import statistics
 import sys
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -17,34 +15,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).resolve().par
 import torch  # noqa: E402
 from cases import BENCH  # noqa: E402
 from gpu_arrays import OnGpu, mapped_on_gpu  # noqa: E402
+from timing import flush_buffer, limits, seconds  # noqa: E402
 from torch_kernels import PEERS  # noqa: E402
-
-REPEATS, WARM_UP = 20, 3
-FLUSHED = 512 << 20  # bytes: more than the caches, and enough time to enqueue a call
-
-
-def seconds(call, flush):
-    """The median time of a call."""
-    times = []
-    for repeat in range(WARM_UP + REPEATS):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        flush.zero_()
-        start.record()
-        call()
-        end.record()
-        torch.cuda.synchronize()
-        if repeat >= WARM_UP:
-            times.append(start.elapsed_time(end) / 1e3)
-    return statistics.median(times)
-
-
-def limits(flush):
-    """What the card can do: bytes a second of copying, flops of torch's float32 product."""
-    source = torch.empty(1 << 28, device="cuda")
-    copied = 2 * source.nbytes / seconds(partial(torch.empty_like(source).copy_, source), flush)
-    a, b = (torch.randn(4096, 4096, device="cuda") for _ in range(2))
-    out = torch.empty_like(a)
-    return {"what": "limits", "copy": copied, "fp32": 2 * 4096**3 / seconds(lambda: torch.mm(a, b, out=out), flush)}
 
 
 def set_products(kernels, compute):
@@ -76,7 +48,7 @@ def main():
     """Prints the limits, then a line a row."""
     kernels = import_module("fastnn._cuda")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    flush = torch.empty(FLUSHED // 4, device="cuda")
+    flush = flush_buffer()
     print(json.dumps(limits(flush)), flush=True)
     for case in BENCH:
         if not hasattr(kernels, case.kernel):

@@ -60,17 +60,19 @@ def all_parts(capability):
     )
     profile = ("ncu", "--csv", "--clock-control", "none", "--metrics", ",".join(METRICS), "--target-processes", "all")
     return [
-        [Part("build", (python, "setup.py", "-q", "build_ext", "--inplace"), 150, "nvcc", build)],
+        [Part("build", (python, "setup.py", "-q", "build_ext", "--inplace"), 130, "nvcc", build)],
         [
             Part(
                 "tests",
                 (python, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *workers(), *gpu_tests()),
-                120,
+                110,
             ),
             Part("registers", (python, "bench/cuda_registers.py", "--arch", capability), 100, "nvcc"),
         ],
-        [Part(tool, (*sanitize, tool, *drive), 110, "compute-sanitizer") for tool in TOOLS],
-        [Part("kernels", (python, "bench/gpu/kernels.py"), 80)],
-        [Part("steps", (python, "bench/gpu/steps.py"), 110)],
-        [Part("ncu", (*profile, *drive, "--hot"), 60, "ncu")],
+        [Part(tool, (*sanitize, tool, *drive), 100, "compute-sanitizer") for tool in TOOLS],
+        [Part("ranks", (python, "bench/gpu/ranks.py"), 30)],
+        [Part("targets", (python, "bench/gpu/targets.py"), 60)],
+        [Part("kernels", (python, "bench/gpu/kernels.py"), 70)],
+        [Part("steps", (python, "bench/gpu/steps.py"), 90)],
+        [Part("ncu", (*profile, *drive, "--hot"), 50, "ncu")],
     ]

@@ -69,6 +69,50 @@ def step_table(results):
     return columns(rows, ["step, us", *contenders]) + errors if rows else []
 
 
+STEPS_WANTED = {"torch eager": 5.0, "torch compile": 1.2}  # of the seed MLP at batch 32, times as fast
+
+
+def step_targets(results):
+    """The targets for training steps, in the form of targets.py, from the steps that were timed."""
+    times = {r["contender"]: r.get("seconds") for r in results if r.get("job") == "seed MLP, batch 32"}
+    return [
+        {"name": "seed MLP, batch 32", "reached": times[peer] / times["fastnn"], "wanted": wanted, "of": peer}
+        for peer, wanted in STEPS_WANTED.items()
+        if times.get(peer) and times.get("fastnn")
+    ]
+
+
+def target_table(results):
+    """The targets: what was reached, what was wanted, and whether that is met."""
+    rows = []
+    for found in results:
+        if "error" in found:
+            rows.append([found["name"], found["error"][:60], "", "", "failed"])
+            continue
+        is_share = found["of"] == "copy"
+        reached, wanted = (f"{found[k]:.0%}" if is_share else f"{found[k]:.2f} x" for k in ("reached", "wanted"))
+        rows.append(
+            [
+                found["name"][:64],
+                found["of"],
+                reached,
+                wanted,
+                "met" if found["reached"] >= found["wanted"] else "MISSED",
+            ]
+        )
+    return columns(rows, ["target", "of", "reached", "wanted", ""]) if rows else []
+
+
+def rank_table(results):
+    """All-reduces of ranks that share the card."""
+    rows = [
+        [f"{found['ranks']} ranks, {found['count']:,} floats", microseconds(found["seconds"])]
+        + ["yes" if found["right"] else "NO"]
+        for found in results
+    ]
+    return columns(rows, ["all_reduce on one card", "us", "right"]) if rows else []
+
+
 def ncu_table(output):
     """Nsight Compute's CSV as one line a launch."""
     start = output.find('"ID"')
@@ -100,6 +144,9 @@ def summary(about, outcomes):
     for name, make in (("kernels", kernel_table), ("steps", step_table)):
         if name in by_name:
             lines += ["", *make(by_name[name].results)]
+    measured = {name: by_name[name].results for name in ("targets", "steps", "ranks") if name in by_name}
+    lines += ["", *target_table(measured.get("targets", []) + step_targets(measured.get("steps", [])))]
+    lines += ["", *rank_table(measured.get("ranks", []))]
     if "ncu" in by_name:
         lines += ["", *ncu_table(by_name["ncu"].output)]
     if "registers" in by_name and by_name["registers"].output:

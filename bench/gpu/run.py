@@ -106,7 +106,8 @@ def main(names):
     if found is None:
         print("bench/gpu.sh: there is no NVIDIA GPU on this machine (nvidia-smi names none); nothing was run.")
         return NO_GPU
-    folder = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / time.strftime("%Y-%m-%d-%H%M%S"))
+    named = f"{'-'.join(found[0].lower().split())}-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    folder = Path(os.environ.get("OUT") or ROOT / "bench" / "results" / named)
     about = {"gpu": found[0], "capability": found[1], "begun": time.strftime("%Y-%m-%d %H:%M:%S")}
     limit, outcomes = time.monotonic() + SECONDS, []
     for group in all_parts(found[1]):

@@ -54,7 +54,7 @@ class TorchTraining:
         self.model, self.loss = torch_model(network), nn.CrossEntropyLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), eps=1e-7, fused=True, capturable=form == "graph")
         self.total, self.correct = torch.zeros((), device=DEVICE), torch.zeros((), dtype=torch.int64, device=DEVICE)
-        self.forward = torch.compile(self.model) if form == "compile" else self.model
+        self.forward = torch.compile(self.model, mode="reduce-overhead") if form == "compile" else self.model
         self.graph = self.capture() if form == "graph" else None
 
     def step(self, x, y):

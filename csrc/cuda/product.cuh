@@ -110,7 +110,7 @@ __device__ inline const float* whole_address(const float* p) {
 }
 
 template <class Problem, class Core>
-__global__ void __launch_bounds__(Core::kThreads, 2)
+__global__ void __launch_bounds__(Core::kThreads, Core::kBlocks)
     product_kernel(const __grid_constant__ Problem problem, int row_tiles, int column_tiles) {
   FNN_DYN_SHARED(float, shared);
   Core core;

@@ -14,6 +14,7 @@ class FfmaTile {
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 16, 4>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 16, 4>;
   static constexpr int kStages = 3;
+  static constexpr int kBlocks = 2;  // on a multiprocessor, for their registers
   static constexpr int kOwnShared = 0;
 
   // C += A B over one tile of depth.

@@ -18,6 +18,7 @@ class TensorTile {
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 32, 0>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 32, 0>;
   static constexpr int kStages = stages;
+  static constexpr int kBlocks = TensorCore<compute>::kInHardware ? 2 : 1;  // on a multiprocessor, for their registers
   static constexpr int kOwnShared = kMostShown * static_cast<int>(sizeof(ShownRegisters));  // without tensor cores
 
   __device__ void multiply(const float* a, const float* b) {
