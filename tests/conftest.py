@@ -57,6 +57,15 @@ def kernels(request):
 
 
 @pytest.fixture
+def bench_script(monkeypatch):
+    """Loads a script of bench/."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    for name in ("report", "steps"):  # bench/ and bench/gpu/ have scripts of the same names
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return import_module
+
+
+@pytest.fixture
 def run_python(tmp_path):
     """A function that runs Python in an empty folder, with the fastnn under test: run_python("-c", "...").
 

@@ -1,24 +1,11 @@
 """The scripts of bench/ make sane tables of what was measured. Times are never asserted."""
 
-import importlib
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
 from fastnn.benchmark import contests
-
-
-@pytest.fixture
-def bench_script(monkeypatch):
-    """Loads a script of bench/."""
-    folder = Path(__file__).parents[1] / "bench"
-    monkeypatch.syspath_prepend(str(folder))
-    for name in ("report", "steps"):  # bench/ and bench/gpu/ have scripts of the same names
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return lambda name: importlib.import_module(name)
 
 
 def saved(threads, isa, rates, job="job", unit="samples/s"):
@@ -179,14 +166,3 @@ def test_page_of_performance_is_whole(bench_script):
     assert {"CNN, batch 128, 1 thread", "MLP batch 2048", "CNN samples 1024"} <= set(names)
     for job in contests.CONTESTS:
         assert contests.select(job.name) == [job]
-
-
-def test_collectives_are_timed(bench_script, run_python, tmp_path):
-    script, file = bench_script("collectives"), tmp_path / "times.json"
-    arguments = ["--sizes", "4096", "--repeats", "1", "--seconds", "0.01", "--json", str(file)]
-    result = run_python(script.__file__, *arguments)
-    assert result.returncode == 0, result.stderr
-    found = json.loads(file.read_text())
-    assert {"mapped", "private", "ring", "limit"} <= found.keys()
-    assert all(seconds > 0 for times in found.values() for seconds in times.values())
-    assert re.search(r"^4096 \| [\d.]+ \| ", result.stdout, re.M)

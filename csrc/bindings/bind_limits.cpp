@@ -1,4 +1,6 @@
-// The submodule `limits`: multiply_add_loop, copy_loop, scale_loop
+// The submodule `limits`: multiply_add_loop, copy_loop, scale_loop, push_loop
+#include <vector>
+
 #include "bindings/convert.h"
 #include "bindings/launch.h"
 #include "cpu/limits.h"
@@ -31,6 +33,19 @@ void scale_loop(py::handle x, float scale, std::int64_t rounds) {
   launch(cpu::ScaleLoop{{}, values.ptr(), scale, values.shape[0], rounds});
 }
 
+void push_loop(const py::sequence& arrays, std::int64_t rounds) {
+  Border border("push_loop");
+  std::vector<float*> each;
+  std::int64_t count = kAny;
+  for (const py::handle array : arrays) {
+    const auto values = border.out<float>("arrays", array, {count});
+    each.push_back(values.ptr());
+    count = values.shape[0];
+  }
+  border.done();
+  if (!each.empty()) launch(cpu::PushLoop{{}, each.data(), static_cast<int>(each.size()), count, rounds});
+}
+
 }  // namespace
 
 void bind_limits(py::module_& module) {
@@ -39,6 +54,7 @@ void bind_limits(py::module_& module) {
   limits.def("multiply_add_loop", &multiply_add_loop, "out"_a, "rounds"_a);
   limits.def("copy_loop", &copy_loop, "x"_a, "y"_a, "rounds"_a);
   limits.def("scale_loop", &scale_loop, "x"_a, "scale"_a, "rounds"_a);
+  limits.def("push_loop", &push_loop, "arrays"_a, "rounds"_a);
 }
 
 }  // namespace fnn::bindings

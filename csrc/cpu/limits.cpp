@@ -35,4 +35,30 @@ void ScaleLoop::operator()(const Worker& worker) const {
   }
 }
 
+void PushLoop::operator()(const Worker& worker) const {
+  const Range mine = share(count, worker.rank, worker.size, kLanes);
+  const auto sum_and_push = [&](std::int64_t i) {
+    Vec sum = load(arrays[0] + i);
+    for (int a = 1; a < array_count; ++a) sum += load(arrays[a] + i);
+    for (int a = 0; a < array_count; ++a) store(arrays[a] + i, sum);
+  };
+  const auto sum_and_push_two = [&](std::int64_t i) {  // the usual number: without a loop
+    const Vec sum = load(arrays[0] + i) + load(arrays[1] + i);
+    store(arrays[0] + i, sum);
+    store(arrays[1] + i, sum);
+  };
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    std::int64_t i = mine.begin;
+    if (array_count == 2) {
+      for (; i + kLanes <= mine.end; i += kLanes) sum_and_push_two(i);
+    }
+    for (; i + kLanes <= mine.end; i += kLanes) sum_and_push(i);
+    for (; i < mine.end; ++i) {
+      float sum = arrays[0][i];
+      for (int a = 1; a < array_count; ++a) sum += arrays[a][i];
+      for (int a = 0; a < array_count; ++a) arrays[a][i] = sum;
+    }
+  }
+}
+
 }  // namespace fnn::cpu

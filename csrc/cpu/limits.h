@@ -1,5 +1,5 @@
-// What the processor can do at best: loops that only multiply and add, only copy, only scale. `fastnn bench` measures
-// every kernel against them.
+// What the processor can do at best: loops that only multiply and add, only copy, only scale, only sum. `fastnn bench`
+// measures every kernel against them.
 #pragma once
 #include <cstdint>
 
@@ -30,6 +30,15 @@ struct CopyLoop : Kernel {
 struct ScaleLoop : Kernel {
   float* x;
   float scale;
+  std::int64_t count, rounds;
+  void operator()(const Worker& worker) const;
+};
+
+// All arrays become their sum, `rounds` times, each thread doing its share of all of them: the arithmetic of an
+// all-reduce over shared memory by as many ranks as there are arrays, with nobody waiting for anybody.
+struct PushLoop : Kernel {
+  float* const* arrays;
+  int array_count;
   std::int64_t count, rounds;
   void operator()(const Worker& worker) const;
 };
