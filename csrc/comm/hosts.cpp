@@ -103,10 +103,12 @@ void Hosts::connect(const JoinRequest& request, const Party& party, double heart
   for (const Fd* fd : {&to_next, &from_previous}) send_heartbeats(fd->get(), heartbeat);
   link_ = std::make_unique<TcpLink>(watch_, std::move(to_next), std::move(from_previous), next, previous);
   ring_ = std::make_unique<Ring>(*link_, hosts_, host_);
+  small_ring_ = std::make_unique<SmallRing>(*link_, host_, static_cast<int>(count));
 }
 
-void Hosts::meet_leaders(const Header& own) {
-  const Header theirs = ring_->meet(own);
+void Hosts::meet_leaders(const Header& own) { check(own, ring_->meet(own)); }
+
+void Hosts::check(const Header& own, const Header& theirs) {
   if (theirs.fits(own)) return;
   const Member& self = members_[static_cast<std::size_t>(rank_)];
   const Member& other = members_[static_cast<std::size_t>(ring_->previous())];
@@ -114,6 +116,7 @@ void Hosts::meet_leaders(const Header& own) {
 }
 
 void Hosts::run(const Call& call, std::uint64_t operation) {
+  if (SmallRing::takes(call, host_count())) return all_reduce(call, operation);
   if (leads()) meet_leaders(header_of(call, operation));
   if (call.kind == Kind::barrier) return barrier(operation);
   if (call.count == 0 || only_meets(call.algorithm)) return;
@@ -134,8 +137,14 @@ void Hosts::share_result(Call call, std::uint64_t operation) {
 }
 
 void Hosts::all_reduce(const Call& call, std::uint64_t operation) {
+  const int divisor = call.combine == Combine::mean ? static_cast<int>(members_.size()) : 1;
   local_.run(call, 1);
-  if (leads()) ring_->run(call, call.combine == Combine::mean ? static_cast<int>(members_.size()) : 1);
+  if (leads() && SmallRing::takes(call, host_count())) {
+    const Header own = header_of(call, operation);
+    check(own, small_ring_->all_reduce(call, divisor, own));
+  } else if (leads()) {
+    ring_->run(call, divisor);
+  }
   share_result(call, operation);
 }
 

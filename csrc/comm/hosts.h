@@ -7,6 +7,7 @@
 #include "comm/local.h"
 #include "comm/rendezvous.h"
 #include "comm/ring.h"
+#include "comm/small_ring.h"
 
 namespace fnn::comm {
 
@@ -24,7 +25,9 @@ class Hosts {
 
  private:
   bool leads() const { return local_rank_ == 0; }
+  int host_count() const { return static_cast<int>(hosts_.size()); }
   void meet_leaders(const Header& own);
+  void check(const Header& own, const Header& theirs);
   void share_result(Call call, std::uint64_t operation);  // the leader's `out` becomes everyone's on the host
   void all_reduce(const Call& call, std::uint64_t operation);
   void reduce_scatter(const Call& call, std::uint64_t operation);
@@ -40,6 +43,7 @@ class Hosts {
   int host_ = 0, local_rank_ = 0;
   std::unique_ptr<Link> link_;  // of a leader
   std::unique_ptr<Ring> ring_;
+  std::unique_ptr<SmallRing> small_ring_;
   MemoryBlock scratch_;
 };
 

@@ -13,7 +13,8 @@ class Link {
   // Called again and again (with a counter that begins at 0) while neither side gets on; what this rank still has to
   // do says whom it waits for.
   virtual void idle(int& rounds, bool sends, bool receives) = 0;
-  // Once per operation, after its last byte.
+  // Once per operation, before its first byte and after its last one. `bytes`: how many each side sends, or so.
+  virtual void begin(std::int64_t /*bytes*/) {}
   virtual void finish() {}
 };
 

@@ -28,6 +28,7 @@ Header Ring::meet(const Header& own) {
   Header other;
   Transfer out{reinterpret_cast<std::byte*>(const_cast<Header*>(&own)), sizeof own},
       in{reinterpret_cast<std::byte*>(&other), sizeof other};
+  link_.begin(sizeof own);
   for (int rounds = 0; !out.done() || !in.done();) {
     const std::int64_t sent = out.done() ? 0 : link_.send(out.at + out.moved, out.bytes - out.moved);
     const std::int64_t got = in.done() ? 0 : link_.receive(in.at + in.moved, in.bytes - in.moved);
@@ -115,6 +116,7 @@ void Ring::pass(const Call& call, const std::vector<Part>& first, const std::vec
   std::vector<Part> sends = first;
   sends.insert(sends.end(), parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(handed_on));
   Place sent, received;
+  link_.begin(call.count * item);
   const auto skip_done = [](Place& place, const std::vector<Part>& of) {
     while (place.part < of.size() && place.done == of[place.part].count) place = {place.part + 1, 0};
   };

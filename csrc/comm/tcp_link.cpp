@@ -15,7 +15,9 @@
 namespace fnn::comm {
 namespace {
 
-constexpr int kYields = 50;     // then the kernel wakes us
+constexpr int kSpins = 1000;  // some 500 microseconds
+constexpr int kYields = 50;   // then the kernel wakes us
+constexpr std::int64_t kSpinBytes = 128 << 10;
 constexpr int kSlice = 50;      // milliseconds between two looks at the group's state
 constexpr double kHearsay = 1;  // seconds for another rank's word on why a neighbour has gone
 
@@ -52,9 +54,14 @@ std::int64_t TcpLink::receive(void* bytes, std::int64_t count) {
   lose(previous_member_, now == 0 ? "closed" : std::strerror(errno));
 }
 
+// Looking again and again is answered faster than sleeping, but takes the core from the kernel, which has work to do
+// for larger messages.
+void TcpLink::begin(std::int64_t bytes) { spins_ = watch_.spins() && bytes <= kSpinBytes ? kSpins : 0; }
+
 void TcpLink::idle(int& rounds, bool sends, bool receives) {
   if (rounds == 0) wait_ = watch_.begin_wait(receives ? previous_member_ : next_member_);
-  if (rounds++ < kYields) {
+  if (rounds++ < spins_) return;
+  if (rounds <= spins_ + kYields) {
     sched_yield();
     return;
   }

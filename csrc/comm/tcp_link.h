@@ -17,6 +17,7 @@ class TcpLink : public Link {
 
   std::int64_t send(const void* bytes, std::int64_t count) override;
   std::int64_t receive(void* bytes, std::int64_t count) override;
+  void begin(std::int64_t bytes) override;
   void idle(int& rounds, bool sends, bool receives) override;
 
  private:
@@ -26,6 +27,7 @@ class TcpLink : public Link {
   const Fd next_, previous_;
   const Member next_member_, previous_member_;
   Watch::Wait wait_{};
+  int spins_ = 0;
 };
 
 }  // namespace fnn::comm

@@ -67,6 +67,7 @@ class Watch {
   const Header& header() const { return header_; }
   const Member& member(int local_rank) const { return locals_[static_cast<std::size_t>(local_rank)]; }
   void spin(bool wanted) { spin_ = wanted; }
+  bool spins() const { return spin_; }
   // While this rank waits for one that itself waits for another host: that one is to say whom.
   void be_patient(bool patient) { patience_ = patient ? 1.25 : 1; }
 
