@@ -30,7 +30,7 @@ BUILD = runpy.run_path(str(ROOT / "build_cuda.py"))
 # Kernel (a pattern of its demangled name) -> the instruction that it is fast by.
 MEANT: dict[str, str] = {
     r"(max|average)_(for|back)ward<4": "ld.128",  # also those over whole images
-    r"\b(held_rows|long_rows|mean_terms)<": "ld.128",
+    r"\b((norm_)?(held|long)_rows|mean_terms)<": "ld.128",
     r"\b(normalize|input_gradient|sum_columns|crop_flip)<4": "ld.128",
     r"\bgather<.*Chunk16": "ld.128",
     r"^dropout$": "ld.128",

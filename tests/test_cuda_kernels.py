@@ -1,12 +1,9 @@
 """The CUDA kernels against the rows of cases.py and their float64 references.
 
-On the CPU, run by the emulator: in several orders of threads, between guards, with AddressSanitizer, with the race
-detector, and in memory that host code can't touch. On a GPU, where there is one: `pytest -m gpu`.
+On the CPU, run by the emulator: in several orders of threads, between guards. On a GPU, where there is one:
+`pytest -m gpu`. The tools that look for mistakes are in test_cuda_tools.py.
 """
 
-import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -24,52 +21,8 @@ NOT_YET: set[str] = set()
 ON_GPU = [kernel for kernel in KERNELS if kernel not in NOT_YET]
 
 
-def libraries_of_asan():
-    """What must be loaded first where AddressSanitizer comes with an extension instead of with the program."""
-    names = ("libasan.so", "libstdc++.so")
-    paths = [subprocess.run([*build.CXX, f"-print-file-name={name}"], capture_output=True, text=True) for name in names]
-    return ":".join(done.stdout.strip() for done in paths)
-
-
-class Background:
-    """rows.py in a process of its own, which runs while other tests do."""
-
-    def __init__(self, variant, mode, **variables):
-        build.extension(variant)
-        command = [sys.executable, build.EMULATOR / "rows.py", variant, mode]
-        self.process = subprocess.Popen(
-            command, env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def complaints(self):
-        """What was wrong, in sentences, and how many kernels were run."""
-        output, errors = self.process.communicate(timeout=600)
-        lines = [json.loads(line) for line in output.splitlines()]
-        found = []
-        for begun, ended in zip(lines, [*lines[1:], {}]):
-            if "row" in begun and ended.get("error", "the process died") != "":
-                where = f"{begun['row']} with seed {begun['seed']} in {begun['compute']}"
-                found.append(f"{where}: {ended.get('error', 'the process died')}")
-        if self.process.returncode != 0:
-            found.append(errors[:4000])
-        return found, lines[-1].get("done", 0) if lines else 0
-
-
-@pytest.fixture(scope="session")
-def backgrounds():
-    """The processes with AddressSanitizer and with hidden memory, begun at once."""
-    options = "detect_leaks=0:abort_on_error=0"
-    begun = {
-        "asan": Background("asan", "exact", LD_PRELOAD=libraries_of_asan(), ASAN_OPTIONS=options),
-        "hidden": Background("plain", "hidden"),
-    }
-    yield begun
-    for background in begun.values():
-        background.process.kill()
-
-
 @pytest.mark.parametrize("kernel", ON_GPU)
-def test_rows_in_every_order_of_threads(kernel, backgrounds, monkeypatch):
+def test_rows_in_every_order_of_threads(kernel, monkeypatch):
     """Between guards, aligned and not; in every order of threads a row must give the same bits."""
     monkeypatch.setenv("CUEMU_SEED", "0")
     kernels, problems = rows.load("plain"), []
@@ -84,29 +37,6 @@ def test_rows_in_every_order_of_threads(kernel, backgrounds, monkeypatch):
         if max(map(len, seen.values())) > 1:
             problems.append(f"{case.name}: other bits in another order of threads")
     assert not problems, "\n".join(problems[:20])
-
-
-@pytest.mark.parametrize("kernel", ON_GPU)
-def test_no_race(kernel, backgrounds, monkeypatch):
-    monkeypatch.setenv("CUEMU_SEED", "0")
-    kernels, problems = rows.load("race"), []
-    for number, case in enumerate(rows.some_rows_of(kernel)):
-        rows.in_order(number % len(rows.SEEDS))
-        for compute in rows.computes_of(case, kernels):
-            try:
-                problem = rows.run_in(compute, rows.run_exact, case, kernels, case.expected(), aligned=number % 2 == 1)
-            except RuntimeError as reported:
-                problem = str(reported)
-            if problem:
-                problems.append(f"{case.name} in {compute}: {problem}")
-    assert not problems, "\n".join(problems)
-
-
-@pytest.mark.parametrize("mode", ["hidden", "asan"])
-def test_no_access_out_of_bounds_and_none_by_the_host(mode, backgrounds):
-    problems, kernels = backgrounds[mode].complaints()
-    assert not problems, "\n".join(problems)
-    assert kernels == len(ON_GPU)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -11,7 +11,7 @@ import pytest
 from device_ranks import EVERYTHING, array_of, check_everything, device_ranks, run_on_gpus, script_of
 from emulated_kernels import on_device
 from emulator import build
-from test_cuda_kernels import libraries_of_asan
+from emulator.backgrounds import libraries_of_asan
 
 from fastnn.distributed import arguments, device_ring, nccl
 from fastnn.distributed.device import DeviceCall

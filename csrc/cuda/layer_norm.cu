@@ -95,7 +95,7 @@ __device__ inline const float* held(const cpu::LayerNormForward& k) { return k.x
 __device__ inline const float* held(const cpu::LayerNormBackward& k) { return k.dy; }
 
 template <class Kernel, int kLanes, int kTurns>
-__global__ void __launch_bounds__(kThreads) held_rows(Kernel k, bool whole) {
+__global__ void __launch_bounds__(kThreads) norm_held_rows(Kernel k, bool whole) {
   using Team = LaneTeam<kLanes>;
   constexpr int kRows = kThreads / kLanes;
   for (int64_t first = int64_t{blockIdx.x} * kRows; first < k.rows; first += int64_t{gridDim.x} * kRows) {
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads) held_rows(Kernel k, bool whole) {
 }
 
 template <class Kernel>
-__global__ void __launch_bounds__(kThreads) long_rows(Kernel k, bool whole) {
+__global__ void __launch_bounds__(kThreads) norm_long_rows(Kernel k, bool whole) {
   const RowPacks packs{k.features, whole, BlockTeam::size(), BlockTeam::rank()};
   for (int64_t r = blockIdx.x; r < k.rows; r += gridDim.x) {
     ReadRow<BlockTeam> row(held(k) + r * k.features, packs, 0.f);
@@ -120,11 +120,11 @@ void run_rows(const Kernel& k, bool whole, cudaStream_t stream) {
   const auto start = [&](auto kernel, int rows_of_block) {
     FNN_CUDA_CHECK(launch(kernel, blocks_for(k.rows, rows_of_block), kThreads, 0, stream, k, whole));
   };
-  if (k.features <= 32) return start(held_rows<Kernel, 8, 1>, kThreads / 8);
-  if (k.features <= 128) return start(held_rows<Kernel, 32, 1>, kThreads / 32);
-  if (k.features <= 512) return start(held_rows<Kernel, 32, 4>, kThreads / 32);
-  if (k.features <= 1024) return start(held_rows<Kernel, 32, 8>, kThreads / 32);
-  start(long_rows<Kernel>, 1);
+  if (k.features <= 32) return start(norm_held_rows<Kernel, 8, 1>, kThreads / 8);
+  if (k.features <= 128) return start(norm_held_rows<Kernel, 32, 1>, kThreads / 32);
+  if (k.features <= 512) return start(norm_held_rows<Kernel, 32, 4>, kThreads / 32);
+  if (k.features <= 1024) return start(norm_held_rows<Kernel, 32, 8>, kThreads / 32);
+  start(norm_long_rows<Kernel>, 1);
 }
 
 // ---- the gradients of gamma and beta

@@ -44,7 +44,7 @@ __device__ inline void write_gradient(Row& row, float* gradient, const Value& va
 __device__ constexpr float fill(const cpu::SparseSoftmaxCrossEntropy&) { return -INFINITY; }
 template <class Team, class Row>
 __device__ inline double row_loss(const cpu::SparseSoftmaxCrossEntropy& k, Row& row, int64_t i) {
-  const Label label = label_of(k.labels, i, k.cols);
+  const Label label = label_of(k.labels, i, row.packs.cols);  // none where there is no row
   const float x_label = label.valid ? k.pred[i * k.cols + label.column] : NAN;
   const Exponentials e = exponentials(row);
   if (k.gradient != nullptr) {
@@ -60,7 +60,7 @@ __device__ inline double row_loss(const cpu::SparseSoftmaxCrossEntropy& k, Row& 
 __device__ constexpr float fill(const cpu::SparseCrossEntropy&) { return 0.f; }
 template <class Team, class Row>
 __device__ inline double row_loss(const cpu::SparseCrossEntropy& k, Row& row, int64_t i) {
-  const Label label = label_of(k.labels, i, k.cols);
+  const Label label = label_of(k.labels, i, row.packs.cols);  // none where there is no row
   const float p_label = label.valid ? k.pred[i * k.cols + label.column] : NAN;
   float sum = 0.f;
   row.each([&](int64_t, const Pack& p) {

@@ -43,7 +43,8 @@ __device__ inline void leave_sums(const double (&mine)[kCount], const Totals<kCo
 namespace {
 
 template <int kCount>
-__global__ void __launch_bounds__(kSumThreads) add_parts(Totals<kCount> totals, const double* parts, unsigned blocks) {
+__global__ void __launch_bounds__(kSumThreads)
+    add_partial_sums(Totals<kCount> totals, const double* parts, unsigned blocks) {
   double sums[kCount] = {};
   for (unsigned b = threadIdx.x; b < blocks; b += kSumThreads)
     for (int k = 0; k < kCount; ++k) sums[k] += parts[b * kCount + k];
@@ -58,7 +59,7 @@ void run_summing(unsigned blocks, const Totals<kCount>& totals, cudaStream_t str
   const Workspace parts(blocks > 1 ? blocks * kCount * sizeof(double) : 0, stream);
   start(parts.as<double>());
   if (blocks > 1)
-    FNN_CUDA_CHECK(launch(add_parts<kCount>, 1, kSumThreads, 0, stream, totals, parts.as<double>(), blocks));
+    FNN_CUDA_CHECK(launch(add_partial_sums<kCount>, 1, kSumThreads, 0, stream, totals, parts.as<double>(), blocks));
 }
 
 }  // namespace fnn::cuda

@@ -170,6 +170,7 @@ __device__ inline void StagedRun<kSlots, kFloat32>::store(const RunPlace& place,
     const float scale = format == Format::signed8 ? encode8<true>(slots[k], place, tables, raw)
                                                   : encode8<false>(slots[k], place, tables, raw);
     store_raw<1>(tensor.slots[k], place, raw);
+    __syncwarp();  // all lanes have read the old scale, which shuffles don't promise
     if (threadIdx.x % kWarp == 0) tensor.scales[k][place.begin / kRun] = scale;
   }
 }

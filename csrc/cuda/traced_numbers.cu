@@ -22,8 +22,8 @@ __device__ double number_of(const TracedNumber& number) {
   return number.at != nullptr ? value_of(number, number.at) : number.value;
 }
 
-__global__ void gather(TracedNumber lr, TracedNumber t, TracedNumber grad_scale, GatheredNumbers* to,
-                       float* found_inf) {
+__global__ void read_numbers(TracedNumber lr, TracedNumber t, TracedNumber grad_scale, GatheredNumbers* to,
+                             float* found_inf) {
   to->lr = number_of(lr);
   to->t = static_cast<std::int64_t>(number_of(t));
   to->loss_scale = static_cast<float>(1.0 / number_of(grad_scale));
@@ -34,7 +34,7 @@ __global__ void gather(TracedNumber lr, TracedNumber t, TracedNumber grad_scale,
 
 void gather_numbers(cudaStream_t stream, const TracedNumber& lr, const TracedNumber& t, const TracedNumber& grad_scale,
                     GatheredNumbers* to, float* found_inf) {
-  FNN_CUDA_CHECK(launch(gather, 1, 1, 0, stream, lr, t, grad_scale, to, found_inf));
+  FNN_CUDA_CHECK(launch(read_numbers, 1, 1, 0, stream, lr, t, grad_scale, to, found_inf));
 }
 
 double read_number(cudaStream_t stream, const TracedNumber& number) {

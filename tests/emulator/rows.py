@@ -7,6 +7,8 @@ python tests/emulator/rows.py plain hidden  # likewise, and host code may not to
 import functools
 import json
 import os
+import re
+import subprocess
 import sys
 import zlib
 from importlib.machinery import ExtensionFileLoader
@@ -53,10 +55,15 @@ def rows_of(kernel):
     return [case for case in CASES if case.kernel == kernel and not case.bench and operations(case) <= TOO_MANY]
 
 
+def longest_axis(case):
+    return max(max(array.shape, default=0) for array in arrays_in(case.arguments()))
+
+
 def some_rows_of(kernel, count=4):
-    """Rows from the smallest that does something to the largest: what the slow variants run."""
+    """Rows from the smallest that does something to the largest, and the longest: what the slow variants run."""
     cases = sorted((case for case in rows_of(kernel) if operations(case) >= 100), key=operations)
-    return [cases[number * (len(cases) - 1) // max(count - 1, 1)] for number in range(min(count, len(cases)))]
+    chosen = [cases[number * (len(cases) - 1) // max(count - 1, 1)] for number in range(min(count, len(cases)))]
+    return list(dict.fromkeys([*chosen, max(cases, key=longest_axis)]))
 
 
 def places_of(case):
@@ -129,6 +136,33 @@ def run_hidden(case, kernels, expected, aligned=True, tolerance=None):
     hidden = Hidden(case.arguments(), kernels, case.alias)
     outputs = outputs_of(case, hidden.kernels, hidden.arguments)
     return outputs, disagreement(case, outputs, expected, tolerance)
+
+
+def kernels_of_sources():
+    """{name: file} of every `__global__` function in csrc/cuda."""
+    pattern = r"__global__\s+void\s+(?:__launch_bounds__\([^;{]*?\)\s+)?(\w+)\("
+    found = {}
+    for path in sorted((build.ROOT / "csrc" / "cuda").glob("*.cu*")):
+        text = path.read_text()
+        names = re.findall(pattern, text)
+        if len(names) != text.count("__global__"):
+            raise ValueError(f"kernels_of_sources: {path.name} has a kernel that the pattern doesn't read")
+        for name in names:
+            if name in found:
+                raise ValueError(f"kernels_of_sources: {found[name]} and {path.name} both have a kernel {name}")
+            found[name] = path.name
+    return found
+
+
+def kernels_in(notes, library):
+    """The names of kernels from what the emulator noted of launches: a line each with where it lies in the library."""
+    symbols = subprocess.run(["nm", "-C", library], capture_output=True, text=True, check=True).stdout
+    by_place = {}
+    for line in symbols.splitlines():
+        place = re.match(r"([0-9a-f]+) \w .*?fnn::cuda::(?:\(anonymous namespace\)::)?(\w+)[<(]", line)
+        if place:
+            by_place.setdefault(int(place[1], 16), place[2])
+    return sorted({by_place.get(int(line, 16), f"at {line}") for line in notes.split()})
 
 
 def main(variant, mode):
