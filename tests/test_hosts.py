@@ -75,6 +75,50 @@ say(hashlib.sha256(array.tobytes()).hexdigest())
     assert run_ranks(tmp_path, script, 4, each=on_hosts(port, [0, 0, 1, 2])) == first
 
 
+@pytest.mark.parametrize("hosts", [[0, 1], [0, 1, 2], [0, 1, 0, 1]], ids=str)
+def test_operations_send_what_arithmetic_says(tmp_path, port, hosts):
+    """Bytes that the kernel has sent for this rank: (H - 1) / H of an array of H hosts, for an all-reduce twice that."""
+    script = """
+import os, socket, struct
+
+def sent():
+    total = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            line = socket.socket(fileno=os.dup(int(name)))
+        except OSError:  # gone, or no socket
+            continue
+        with line:
+            if line.family == socket.AF_INET and line.type == socket.SOCK_STREAM:
+                info = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+                bytes_sent, bytes_again = struct.unpack_from("<QQ", info, 200)  # tcpi_bytes_sent, tcpi_bytes_retrans
+                total += bytes_sent - bytes_again
+    return total
+
+part = 60_000
+whole, own = np.ones(part * world, np.float32), np.ones(part, np.float32)
+for run in (
+    lambda: comm.all_reduce(whole),
+    lambda: comm.reduce_scatter(whole, own),
+    lambda: comm.all_gather(own, whole),
+    lambda: comm.broadcast(whole, 0),
+):
+    comm.barrier()
+    before = sent()
+    run()
+    comm.barrier()  # now all has gone out of the kernel's buffers
+    say((sent() - before) / whole.nbytes)
+"""
+    found = run_ranks(tmp_path, script, len(hosts), each=on_hosts(port, hosts))
+    count = len(set(hosts))
+    once = (count - 1) / count
+    for rank, sent in enumerate(found):
+        host = hosts[rank]
+        leads = hosts.index(host) == rank
+        wanted = [2 * once, once, once, 1 if host < count - 1 else 0] if leads else [0] * 4
+        assert sent == pytest.approx(wanted, abs=2e-3), f"rank {rank}"
+
+
 @pytest.mark.parametrize("victim", [0, 1, 3])
 def test_a_killed_rank_is_named_on_all_hosts(tmp_path, port, victim):
     """A rank of another host that is the first of its host, one that isn't, and rank 0, which hands on the news."""

@@ -31,6 +31,9 @@ struct Call {
   std::int64_t count = 0;
   const void* in = nullptr;
   void* out = nullptr;  // equal to `in` for all_reduce and broadcast
+  // Of an all_reduce inside a host: only its first rank gets the result, the others' `out` stays as it is (and needn't
+  // be). Where the sums go on to other hosts, nobody else has a use for them.
+  bool to_first = false;
 };
 
 // Travels ahead of every operation's data, so that what doesn't fit together is found before it's combined.

@@ -137,28 +137,39 @@ void Hosts::share_result(Call call, std::uint64_t operation) {
 }
 
 void Hosts::all_reduce(const Call& call, std::uint64_t operation) {
-  const int divisor = call.combine == Combine::mean ? static_cast<int>(members_.size()) : 1;
-  local_.run(call, 1);
+  Call sums = call;
+  sums.to_first = true;
+  local_.run(sums, 1);
   if (leads() && SmallRing::takes(call, host_count())) {
     const Header own = header_of(call, operation);
-    check(own, small_ring_->all_reduce(call, divisor, own));
+    check(own, small_ring_->all_reduce(call, divisor(call), own));
   } else if (leads()) {
-    ring_->run(call, divisor);
+    ring_->run(call, divisor(call));
   }
   share_result(call, operation);
 }
 
+// Leaders get the sums of their host's ranks, and of all hosts the parts that their own ranks are to have.
 void Hosts::reduce_scatter(const Call& call, std::uint64_t operation) {
-  const std::int64_t part = call.count * size_of(call.type), ranks = static_cast<std::int64_t>(members_.size());
-  std::byte* sums = scratch_.reserve(static_cast<std::size_t>(part * ranks));
-  copy_bytes(sums, call.in, part * ranks);
-  Call whole = call;
-  whole.kind = Kind::all_reduce;
-  whole.count = call.count * ranks;
-  whole.in = whole.out = sums;
-  local_.meet(whole, operation);  // anew: what they met for isn't what follows
-  all_reduce(whole, operation);
-  copy_bytes(call.out, sums + rank_ * part, part);
+  const std::vector<int>& here = hosts_[static_cast<std::size_t>(host_)];
+  if (here.size() == 1) return ring_->run(call, divisor(call));
+  const std::int64_t part = call.count * size_of(call.type), parts = static_cast<std::int64_t>(here.size());
+  const auto ranks = static_cast<std::int64_t>(members_.size());
+  std::byte* own = scratch_.reserve(static_cast<std::size_t>(part * (leads() ? parts + ranks : parts)));
+  Call sums = call;
+  sums.kind = Kind::all_reduce;
+  sums.count = call.count * ranks;
+  sums.out = leads() ? own + part * parts : nullptr;
+  sums.to_first = true;
+  local_.meet(sums, operation);  // anew: what they met for isn't what follows
+  local_.run(sums, 1);
+  Call result = call;
+  result.in = sums.out;
+  result.out = own;
+  if (leads()) ring_->run(result, divisor(call));
+  result.count = call.count * parts;
+  share_result(result, operation);
+  copy_bytes(call.out, own + part * local_rank_, part);
 }
 
 void Hosts::all_gather(const Call& call, std::uint64_t operation) {

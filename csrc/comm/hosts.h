@@ -26,6 +26,7 @@ class Hosts {
  private:
   bool leads() const { return local_rank_ == 0; }
   int host_count() const { return static_cast<int>(hosts_.size()); }
+  int divisor(const Call& call) const { return call.combine == Combine::mean ? static_cast<int>(members_.size()) : 1; }
   void meet_leaders(const Header& own);
   void check(const Header& own, const Header& theirs);
   void share_result(Call call, std::uint64_t operation);  // the leader's `out` becomes everyone's on the host

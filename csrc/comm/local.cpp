@@ -121,7 +121,8 @@ void Local::push_sums(const Call& call, int divisor) {
   std::vector<void*> arrays;
   for (int rank = 0; rank < ranks_; ++rank) arrays.push_back(mapping_->of(rank) + offset_ + own.begin * item);
   void* const out = call.out;
-  combine(call.combine, call.type, push ? arrays.data() : &out, push ? ranks_ : 1, arrays.data(), ranks_, own.size(),
+  const int pushed = call.to_first ? 1 : ranks_;
+  combine(call.combine, call.type, push ? arrays.data() : &out, push ? pushed : 1, arrays.data(), ranks_, own.size(),
           divisor);
 }
 
@@ -142,6 +143,7 @@ void Local::flat(const Call& call, int divisor) {
     for (int rank = 0; rank < ranks_; ++rank) copy_bytes(out + rank * part, segment_.stage(rank, turn_), part);
     return;
   }
+  if (call.to_first && me_ != 0) return;
   const std::int64_t offset = call.kind == Kind::reduce_scatter ? me_ * part : 0;
   std::vector<const void*> sources;
   for (int rank = 0; rank < ranks_; ++rank) sources.push_back(segment_.stage(rank, turn_) + offset);

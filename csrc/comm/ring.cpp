@@ -197,14 +197,22 @@ void Ring::all_reduce(const Call& call, int divisor) {
 void Ring::reduce_scatter(const Call& call, int divisor) {
   const std::int64_t bytes = call.count * size_of(call.type);
   const auto* in = static_cast<const std::byte*>(call.in);
-  const auto own = [&](int position) { return in + at(position)[0] * bytes; };
-  std::byte* scratch = scratch_.reserve(static_cast<std::size_t>(bytes * (ranks_ - 1)));
-  std::vector<Part> parts;
-  for (int step = 2; step <= ranks_; ++step) {
-    std::byte* to = step == ranks_ ? static_cast<std::byte*>(call.out) : scratch + (step - 2) * bytes;
-    parts.push_back({to, call.count, own(position_ - step), step == ranks_ ? divisor : 1});
+  std::size_t handed_on = 0;
+  for (int step = 2; step < ranks_; ++step) handed_on += at(position_ - step).size();
+  std::byte* scratch = scratch_.reserve(static_cast<std::size_t>(bytes) * handed_on);
+  std::vector<Part> first, parts;
+  for (const int rank : at(position_ - 1)) {
+    first.push_back({const_cast<std::byte*>(in + rank * bytes), call.count, nullptr});
   }
-  pass(call, {{const_cast<std::byte*>(own(position_ - 1)), call.count, nullptr}}, parts, parts.size() - 1);
+  for (int step = 2; step <= ranks_; ++step) {
+    const bool last = step == ranks_;
+    auto* to = last ? static_cast<std::byte*>(call.out) : scratch + static_cast<std::int64_t>(parts.size()) * bytes;
+    for (const int rank : at(position_ - step)) {
+      parts.push_back({to, call.count, in + rank * bytes, last ? divisor : 1});
+      to += bytes;
+    }
+  }
+  pass(call, first, parts, handed_on);
 }
 
 void Ring::all_gather(const Call& call) {

@@ -23,6 +23,7 @@ class Ring {
 
   // Tells both neighbours what this rank is about to do; returns what the one before it does.
   Header meet(const Header& own);
+  // Of a reduce_scatter `out` takes the parts of all ranks that this member stands for, one behind the other.
   void run(const Call& call, int divisor);
   int previous() const { return at(position_ - 1)[0]; }
 

@@ -23,7 +23,7 @@ Staged::Staged(Segment& segment, Watch& watch, int local_rank, const Call& call,
       divisor_(divisor),
       item_(size_of(call.type)),
       reduces_(call.kind == Kind::all_reduce || call.kind == Kind::reduce_scatter),
-      gathers_(call.kind != Kind::reduce_scatter),
+      gathers_(call.kind != Kind::reduce_scatter && !(call.to_first && local_rank != 0)),
       capacity_(std::max<std::int64_t>(1, kStage / item_ / (reduces_ ? ranks_ : 1) / kGrain * kGrain)) {}
 
 std::int64_t Staged::blocks() const {
@@ -69,8 +69,16 @@ void Staged::combine_own(std::int64_t block) {
     const std::byte* staged = segment_.stage(rank, static_cast<unsigned>(block)) + me_ * capacity_ * item_;
     sources.push_back(rank == me_ ? in(own.begin) : staged);
   }
-  void* destinations[] = {gathers_ ? out(own.begin) : out(own.begin - me_ * call_.count), result};
-  combine(call_.combine, call_.type, destinations, gathers_ ? 2 : 1, sources.data(), ranks_, own.size, divisor_);
+  std::vector<void*> destinations;
+  if (call_.kind == Kind::reduce_scatter) {
+    destinations = {out(own.begin - me_ * call_.count)};
+  } else if (call_.to_first) {
+    destinations = {me_ == 0 ? out(own.begin) : result};
+  } else {
+    destinations = {out(own.begin), result};
+  }
+  combine(call_.combine, call_.type, destinations.data(), static_cast<int>(destinations.size()), sources.data(), ranks_,
+          own.size, divisor_);
 }
 
 void Staged::collect(std::int64_t block) {

@@ -34,8 +34,8 @@ class Staged {
   const Call& call_;
   const int divisor_;
   const std::int64_t item_;
-  const bool reduces_, gathers_;
-  const std::int64_t capacity_;  // elements of a slice
+  const bool reduces_, gathers_;  // what this rank does
+  const std::int64_t capacity_;   // elements of a slice
 };
 
 }  // namespace fnn::comm
