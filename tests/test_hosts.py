@@ -77,7 +77,7 @@ say(hashlib.sha256(array.tobytes()).hexdigest())
 
 @pytest.mark.parametrize("hosts", [[0, 1], [0, 1, 2], [0, 1, 0, 1]], ids=str)
 def test_operations_send_what_arithmetic_says(tmp_path, port, hosts):
-    """Bytes that the kernel has sent for this rank: (H - 1) / H of an array of H hosts, for an all-reduce twice that."""
+    """Bytes that a rank has sent: of an array (H - 1) / H for H hosts, for an all-reduce twice that."""
     script = """
 import os, socket, struct
 
