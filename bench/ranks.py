@@ -174,9 +174,15 @@ def _start_mpi(python, setting):
     env |= {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self", "UCX_NET_DEVICES": setting.interface}  # no shared memory
     if name == "openmpi":
         options += ["--mca", "pml", "ob1", "--mca", "btl", "tcp,self", "--mca", "btl_tcp_if_include", setting.interface]
+        # On the first host, and listening at that network: the ranks of the others reach it there alone.
+        mpirun = [*setting.hosts.get(0, []), mpirun]
+        options += ["--pmixmca", "ptl_base_if_include", setting.interface]
+        options += ["--pmixmca", "ptl_base_remote_connections", "1"]
+    else:
+        mpirun = [mpirun]
     each = [["-n", "1", *setting.hosts.get(rank, []), *command] for rank in range(setting.ranks)]
     parts = [word for words in each for word in (":", *words)][1:]
-    return name, Job([([mpirun, *options, *parts], env)], setting.ranks)
+    return name, Job([([*mpirun, *options, *parts], env)], setting.ranks)
 
 
 def _command(name, setting, python=sys.executable):
