@@ -16,6 +16,7 @@ namespace fnn::comm {
 namespace {
 
 constexpr int kSpins = 1000;  // some 500 microseconds
+constexpr int kOffer = 4;     // among them, the core is offered to others
 constexpr int kYields = 50;   // then the kernel wakes us
 constexpr std::int64_t kSpinBytes = 128 << 10;
 constexpr int kSlice = 50;      // milliseconds between two looks at the group's state
@@ -60,7 +61,7 @@ void TcpLink::begin(std::int64_t bytes) { spins_ = watch_.spins() && bytes <= kS
 
 void TcpLink::idle(int& rounds, bool sends, bool receives) {
   if (rounds == 0) wait_ = watch_.begin_wait(receives ? previous_member_ : next_member_);
-  if (rounds++ < spins_) return;
+  if (rounds++ < spins_ && rounds % kOffer != 0) return;
   if (rounds <= spins_ + kYields) {
     sched_yield();
     return;
