@@ -240,3 +240,18 @@ def test_sha256_and_hmac(kernels):
         text = bytes(i * 7 % 256 for i in range(length))
         assert kernels.comm_sha256(text) == hashlib.sha256(text).digest()
         assert kernels.comm_hmac(text, b"m" * length) == hmac.digest(text, b"m" * length, "sha256")
+
+
+def test_the_short_way_takes_two_arguments(tmp_path):
+    """It's a builtin function that pybind11 doesn't check the arguments of."""
+    script = """
+short = comm._group.all_reduce_plain
+for arguments in [(), (np.zeros(3),), (np.zeros(3), "sum", 1)]:
+    try:
+        short(*arguments)
+    except TypeError as error:
+        say(str(error))
+say([short(None, "sum"), short(np.zeros(3), "product"), short(np.zeros(3), 1), short(np.zeros(3), "mean")])
+"""
+    refused = "all_reduce_plain takes an array and an operation"
+    assert run_ranks(tmp_path, script, 1) == [[refused] * 3 + [[False, False, False, True]]]

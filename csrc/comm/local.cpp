@@ -17,6 +17,7 @@ namespace fnn::comm {
 namespace {
 
 constexpr std::int64_t kFlat = 128 << 10;  // bytes: above, to wait twice and read less is faster
+constexpr std::int64_t kBrief = 16 << 10;  // bytes, likewise for mapped arrays
 constexpr std::int64_t kGrain = 64;        // elements: a cache line or more
 constexpr std::int64_t kPage = 4096;
 
@@ -56,8 +57,13 @@ bool Local::is_flat(const Call& call) const {
          staged_count(call, ranks_) * size_of(call.type) <= kFlat;
 }
 
+// Where to wait for others means to let them run, waiting once and copying is faster than waiting twice.
+bool Local::is_brief(const Call& call) const {
+  return !watch_.spins() && is_flat(call) && staged_count(call, ranks_) * size_of(call.type) <= kBrief;
+}
+
 void Local::meet(const Call& call, std::uint64_t operation) {
-  mapping_ = call.algorithm == Algorithm::best ? find(call, &offset_) : nullptr;
+  mapping_ = call.algorithm == Algorithm::best && !is_brief(call) ? find(call, &offset_) : nullptr;
   const std::uint64_t mapped = mapping_ != nullptr ? static_cast<std::uint64_t>(mapping_->offset() + offset_) : 0;
   const Header own = header_of(call, operation, mapped);
   watch_.begin(own);

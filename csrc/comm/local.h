@@ -29,6 +29,7 @@ class Local {
  private:
   const Mapping* find(const Call& call, std::int64_t* offset) const;
   bool is_flat(const Call& call) const;
+  bool is_brief(const Call& call) const;
   void direct(const Call& call, int divisor);
   void push_sums(const Call& call, int divisor);
   void copy_out(const Call& call);

@@ -9,8 +9,10 @@
 namespace fnn::comm {
 namespace {
 
-constexpr std::int64_t kChunk = 256 << 10;  // bytes
-constexpr std::int64_t kGrain = 64;         // elements
+// Bytes of a chunk. Of an array of 1 MB a rank would send only two of 256 KB at a time: smaller ones keep both ways of
+// a connection busy (0.55 ms instead of 0.8 over veth).
+constexpr std::int64_t kChunk = 256 << 10, kSmallChunk = 64 << 10, kFewChunks = 2 << 20;
+constexpr std::int64_t kGrain = 64;  // elements
 
 // Bytes that are on their way out, or coming in.
 struct Transfer {
@@ -52,7 +54,7 @@ class Stream {
 
   bool narrow() const { return call_.wire != Wire::full; }
   std::int64_t wire_item() const { return narrow() ? 2 : item_; }
-  std::int64_t longest() const { return kChunk / item_; }
+  std::int64_t longest() const { return (call_.count * item_ <= kFewChunks ? kSmallChunk : kChunk) / item_; }
 
   // The next chunk, of at most `available` elements.
   void prepare_to_send(const std::byte* from, std::int64_t count) {
