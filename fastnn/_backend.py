@@ -264,7 +264,7 @@ def to_device(array: np.ndarray) -> Any:
 
 def to_host(array: Any) -> np.ndarray:
     """The array on the CPU: itself if it is there, else a copy."""
-    if not _on_gpu(array):
+    if not lies_on_gpu(array):
         return array
     with _devices.gpu():  # what is enqueued for it is on that stream
         return array.get()
@@ -272,7 +272,7 @@ def to_host(array: Any) -> np.ndarray:
 
 def assign(target: Any, values: Any) -> None:
     """target[...] = values, wherever either of them lies."""
-    if not _on_gpu(target):
+    if not lies_on_gpu(target):
         target[...] = to_host(values)
         return
     with _devices.gpu() as gpu:
@@ -281,11 +281,12 @@ def assign(target: Any, values: Any) -> None:
 
 def address(array: Any) -> int:
     """Where the array's memory begins."""
-    interface = array.__cuda_array_interface__ if _on_gpu(array) else array.__array_interface__
+    interface = array.__cuda_array_interface__ if lies_on_gpu(array) else array.__array_interface__
     return interface["data"][0]
 
 
-def _on_gpu(array: Any) -> bool:
+def lies_on_gpu(array: Any) -> bool:
+    """Whether it is an array on a GPU, of whatever framework."""
     return hasattr(array, "__cuda_array_interface__")
 
 

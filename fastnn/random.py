@@ -34,8 +34,12 @@ def set_seed(seed: int) -> None:
     global _generator
     seed = _check.integer("set_seed", "seed", seed, 0, 2**64 - 1)
     _generator = np.random.Generator(np.random.Philox(key=seed))
-    dropout_state[0] = seed
-    dropout_state[1] = 0
+    restore_dropout(seed, 0)
+
+
+def restore_dropout(seed: int, counter: int) -> None:
+    """Set the shared stream of dropout masks, on all devices, as if ``counter`` had been drawn since ``set_seed``."""
+    dropout_state[:] = seed, counter
     if _dropout_state_on_gpu is not None:
         _backend.assign(_dropout_state_on_gpu, dropout_state)
 

@@ -322,6 +322,8 @@ METRICS = [
     metric("binary_matches", 20, 3, weights=False, threshold=0.5),
     *[metric("confusion_counts", *nc, thresholds=(0.0, 0.5, 0.9)) for nc in [(0, 1), (33, 1), (9, 17), (3000, 10)]],
     metric("confusion_counts", 200, 2, weights=False, thresholds=tuple(np.linspace(0.01, 0.99, 40).round(2))),
+    metric("confusion_counts", 60, 12, thresholds=(0.2, 0.5), first=1, step=3),
+    metric("confusion_counts", 33, 7, weights=False, ties=True, thresholds=(0.5,), first=6, step=7),
     *[metric(kernel, 4096, 10, weights=False, bench=True) for kernel in MATCHES],
     metric("top_k_matches", 4096, 10, weights=False, k=3, bench=True),
     metric("binary_matches", 4096, 10, weights=False, threshold=0.5, bench=True),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if not any((ROOT / "fastnn").glob("_cpu_*.so")):  # the source folder has no kernels: never import it
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
-from fastnn import _backend  # noqa: E402
+from fastnn import _backend, _devices, random  # noqa: E402
 
 PACKAGE = Path(_backend.__file__).resolve().parent
 
@@ -54,6 +54,19 @@ def pytest_configure():
 def kernels(request):
     """The extension module of each level that was built and that this CPU supports, one after the other."""
     return _backend.load_level(request.param)
+
+
+@pytest.fixture
+def stand_in_gpu(monkeypatch):
+    """A GPU that isn't one: the kernels of the CPU, and arrays that refuse what CuPy's would."""
+    from emulator import cupy_standin
+    from emulator.cpu_in_disguise import Module
+
+    gpu = _devices.Gpu(cupy_standin.Kernels(Module(_backend.load_level(_backend.chosen_level()))), cupy_standin)
+    monkeypatch.setattr(_devices, "missing", lambda: "")
+    monkeypatch.setattr(_devices, "_gpu", gpu)
+    monkeypatch.setattr(random, "_dropout_state_on_gpu", None)
+    return gpu
 
 
 @pytest.fixture

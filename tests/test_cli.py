@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import cli, models
+from fastnn import _devices, cli, models
 from fastnn.cli import train
 from fastnn.data import datasets
 
@@ -77,6 +77,26 @@ def test_resume_is_the_same_as_not_stopping(model, augment, monkeypatch):
     assert calls == [0] and resumed.optimizer.iterations == whole.optimizer.iterations == 36
     for one, other in zip(whole.get_weights(), resumed.get_weights()):
         np.testing.assert_array_equal(one, other)
+
+
+def test_training_on_a_gpu_and_going_on_there(stand_in_gpu, capsys):
+    """The bits of the CPU, with a stand-in for the GPU."""
+    for device in ("cpu", "cuda"):
+        where = ["--device", device, "--save", f"{device}.safetensors"]
+        assert cli.main([*FAST, "--model", "cnn", "--augment", *where]) == 0
+        assert f" on {device}: " in capsys.readouterr().out
+        more = ["--epochs", "3", "--batch-size", "128", "--augment", "--device", device]
+        assert cli.main(["train", "--resume", f"{device}.safetensors", *more]) == 0
+    one, other = (models.load_model(f"{device}.safetensors") for device in ("cpu", "cuda"))
+    assert one.optimizer.iterations == other.optimizer.iterations == 36
+    for a, b in zip(one.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_without_a_gpu_it_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.setattr(_devices, "missing", lambda: "There is no NVIDIA driver: install one.")
+    said = complaint(capsys, *FAST, "--device", "cuda")
+    assert said == "fastnn train: device must be 'auto' or 'cpu', got 'cuda'. There is no NVIDIA driver: install one.\n"
 
 
 def test_seed_and_options_change_the_result():

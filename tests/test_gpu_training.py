@@ -3,23 +3,18 @@
 import numpy as np
 import pytest
 from emulator import cupy_standin
-from emulator.cpu_in_disguise import Module
 
 import fastnn
-from fastnn import _backend, _devices, layers, metrics, models, optimizers, regularizers, schedules
+from fastnn import _devices, layers, metrics, models, optimizers, regularizers, schedules
+from fastnn.models.batches import Batch
 
 WAYS = {"graphs": {"device": "cuda"}, "eager": {"device": "cuda", "capture": False}}
 
 
 @pytest.fixture(autouse=True)
-def gpu(monkeypatch):
+def gpu(stand_in_gpu):
     """A GPU that isn't one."""
-    kernels = Module(_backend.load_level(_backend.chosen_level()))
-    gpu = _devices.Gpu(cupy_standin.Kernels(kernels), cupy_standin)
-    monkeypatch.setattr(_devices, "missing", lambda: "")
-    monkeypatch.setattr(_devices, "_gpu", gpu)
-    monkeypatch.setattr(fastnn.random, "_dropout_state_on_gpu", None)
-    return gpu
+    return stand_in_gpu
 
 
 def mlp():
@@ -88,7 +83,8 @@ OPTIMIZERS = {
     "accumulating": lambda: {"accumulate_steps": 3},
     "many metrics": lambda: {
         "metric_list":
-            ["accuracy", metrics.AUC(), metrics.Precision([0.2, 0.6]), metrics.SparseTopKCategoricalAccuracy(2)]
+            ["accuracy", metrics.AUC(), metrics.Precision([0.2, 0.6]), metrics.SparseTopKCategoricalAccuracy(2),
+             metrics.Recall(0.3, class_id=1)]
     },
 }  # fmt: skip
 
@@ -127,6 +123,77 @@ def test_fit_on_a_loader_and_with_steps():
         return one, model.fit(x, y, steps_per_epoch=5, epochs=2, verbose=0).history
 
     check_everywhere(use, cnn)
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_arrays_on_the_gpu(gpu, way, dtype):
+    """The bits that the same arrays on the CPU give; x isn't copied there."""
+    x, y = data(cnn)
+    x = (x * 20 + 100).astype(dtype)
+    weights = np.linspace(0.5, 2, len(x)).astype(np.float32)
+    x_there, y_there, weights_there = (gpu.xp.asarray(array) for array in (x, y, weights))
+    results = []
+    for xs, ys, ws in ((x, y, weights), (x_there, y_there, weights_there), (x_there, y, weights)):
+        model = compiled(cnn, **way)
+        one = model.fit(xs, ys, sample_weight=ws, batch_size=16, epochs=2, verbose=0, validation_split=0.2).history
+        batches = [(xs[i : i + 12], ys[i : i + 12]) for i in range(0, 50, 12)]
+        two = model.fit(batches, epochs=2, verbose=0, validation_data=(xs, ys)).history
+        single = model.train_on_batch(xs[:7], ys[:7]), model.test_on_batch(xs[:7], ys[:7])
+        outputs = model.predict(xs, verbose=0), model.predict_on_batch(xs[:3])
+        results.append(flat([one, two, single, outputs, model.evaluate(xs, ys, verbose=0), model.get_weights()]))
+    assert results[0] == results[1] == results[2]
+
+
+def test_a_data_set_on_the_gpu_stays_there(gpu, monkeypatch):
+    x, y = data(mlp)
+    there, model = gpu.xp.asarray(x), compiled(mlp, device="cuda")
+    monkeypatch.setattr(type(there), "get", lambda array: array._values.copy() if array.shape != x.shape else 1 / 0)
+    seen, place = [], Batch.placed
+    monkeypatch.setattr(Batch, "placed", lambda batch: seen.append(batch.x) or place(batch))
+    model.fit(there, y, verbose=0)
+    assert seen[0].__cuda_array_interface__["data"] == there.__cuda_array_interface__["data"]
+
+
+def test_what_is_wrong_with_arrays_on_the_gpu(gpu):
+    x, y = data(mlp)
+    there, model, on_cpu = gpu.xp.asarray(x), compiled(mlp, device="cuda"), compiled(mlp, device="cpu")
+    for name, use in {
+        "fit: x": lambda: on_cpu.fit(there, y),
+        "fit: y": lambda: on_cpu.fit(x, gpu.xp.asarray(y)),
+        "fit: sample_weight": lambda: on_cpu.fit(x, y, sample_weight=gpu.xp.asarray(np.ones(50))),
+        "predict: x": lambda: on_cpu.predict(there),
+        "evaluate: x": lambda: on_cpu.evaluate(there, y),
+        "train_on_batch: x": lambda: on_cpu.train_on_batch(there, y),
+    }.items():
+        with pytest.raises(
+            ValueError, match=f"^{name} must be on the CPU, where the model is, got an array on a GPU. Co"
+        ):
+            use()
+    with pytest.raises(ValueError, match=r"^fit: x must be of shape \(n, 8\), got \(50, 2, 4\)"):
+        model.fit(there.reshape(50, 2, 4), y)
+    with pytest.raises(ValueError, match="^fit: y must be of as many samples as x, 50, got 49"):
+        model.fit(there, y[:49])
+    bad = x.copy()
+    bad[3, 5] = np.nan
+    with pytest.warns(UserWarning, match=r"^fit: x should be finite, got nan at index \(3, 5\)"):
+        with pytest.raises(FloatingPointError, match="fit: loss must be finite"):
+            model.fit(gpu.xp.asarray(bad), y, verbose=0)
+
+
+def test_ids_on_the_gpu_are_checked(gpu):
+    ids, y = np.arange(20).reshape(10, 2) % 9, np.arange(10) % 3
+
+    def stack():
+        return models.Sequential([layers.Input((2,)), layers.Embedding(9, 4), layers.Flatten(), layers.Dense(3)])
+
+    def use(model, x):
+        return model.fit(x, y, verbose=0).history, model.predict(x, verbose=0)
+
+    results = [use(compiled(stack, device="cuda"), x) for x in (ids, gpu.xp.asarray(ids))]
+    assert flat(results[0]) == flat(results[1])
+    with pytest.raises(ValueError, match=r"fit: x must be ids, whole numbers from 0 to 8, got 9 at index \(0, 1\)"):
+        compiled(stack, device="cuda").fit(gpu.xp.asarray(ids + 8), y)
 
 
 def test_weights_of_samples_and_classes():
@@ -177,11 +244,22 @@ def test_save_and_load(tmp_path):
         loaded = models.load_model(path)
         assert loaded.device == "cpu" and loaded.optimizer.iterations == model.optimizer.iterations
         np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+        again = models.load_model(path, device=model.device)
+        assert again.device == model.device
+        going_on = again.fit(x, y, verbose=0).history, again.optimizer.iterations
         model.set_weights([w + 1 for w in model.get_weights()])
         model.load_weights(path)
-        return model.get_weights(), loaded.fit(x, y, verbose=0).history, path.read_bytes()[:8]
+        return going_on, model.get_weights(), loaded.fit(x, y, verbose=0).history, path.read_bytes()[:8]
 
     check_everywhere(use, cnn)
+
+
+def test_a_model_that_is_not_compiled_is_on_no_gpu(tmp_path):
+    cnn().save(tmp_path / "net.safetensors")
+    with pytest.raises(
+        ValueError, match="^load_model: device must be 'auto' or 'cpu' for a model that isn't compiled, "
+    ):
+        models.load_model(tmp_path / "net.safetensors", device="cuda")
 
 
 @pytest.mark.parametrize("skip", [False, True])

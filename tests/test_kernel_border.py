@@ -177,6 +177,9 @@ REFUSED_NUMBERS = [
       for value in (-0.1, 1.0, np.nan)],
     *[("huber", {"delta": delta}, "delta", "finite and above 0") for delta in (0.0, -1.0, np.inf, np.nan)],
     ("top_k_matches", {"k": 0}, "k", "at least 1"),
+    ("confusion_counts", {"step": 0}, "step", "at least 1"),
+    ("confusion_counts", {"first": -1}, "first", "from 0 to step - 1"),
+    ("confusion_counts", {"first": 2, "step": 2}, "first", "from 0 to step - 1"),
 ]  # fmt: skip
 
 

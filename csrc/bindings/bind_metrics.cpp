@@ -77,8 +77,11 @@ void squared_error(handle pred, handle targets, handle weights, handle state) {
   error_sum<SquaredError>("squared_error", pred, targets, weights, state);
 }
 
-void confusion_counts(handle pred, handle targets, handle weights, handle thresholds, handle counts) {
+void confusion_counts(handle pred, handle targets, handle weights, handle thresholds, handle counts, std::int64_t first,
+                      std::int64_t step) {
   MetricCall call("confusion_counts", pred, weights);
+  if (step < 1) call.fail("step", "at least 1", std::to_string(step));
+  if (first < 0 || first >= step) call.fail("first", "from 0 to step - 1", std::to_string(first));
   const float* target = call.targets(targets);
   const auto steps = call.in<float>("thresholds", thresholds, {kAny});
   for (std::int64_t i = 1; kOnHost && i < steps.shape[0]; ++i) {
@@ -96,7 +99,9 @@ void confusion_counts(handle pred, handle targets, handle weights, handle thresh
                               sums.ptr(),
                               call.pred.shape[0],
                               call.pred.shape[1],
-                              steps.shape[0]});
+                              steps.shape[0],
+                              first,
+                              step});
 }
 
 }  // namespace
@@ -112,7 +117,7 @@ void bind_metrics(py::module_& module) {
   module.def("absolute_error", &absolute_error, arg("pred"), arg("targets"), arg("weights"), arg("state"));
   module.def("squared_error", &squared_error, arg("pred"), arg("targets"), arg("weights"), arg("state"));
   module.def("confusion_counts", &confusion_counts, arg("pred"), arg("targets"), arg("weights"), arg("thresholds"),
-             arg("counts"));
+             arg("counts"), arg("first") = 0, arg("step") = 1);
 }
 
 }  // namespace fnn::bindings

@@ -91,10 +91,12 @@ void ConfusionCounts::operator()(const Worker& worker) const {
   double* own = worker.shared<double>() + worker.rank * 2 * bins;
   std::fill(own, own + 2 * bins, 0.0);
   const Range mine = share(rows, worker.rank, worker.size);
-  for (std::int64_t i = mine.begin * cols; i < mine.end * cols; ++i) {
-    const std::int64_t bin = std::lower_bound(thresholds, thresholds + threshold_count, pred[i]) - thresholds;
-    const double weight = weights == nullptr ? 1.0 : weights[i / cols];
-    own[(targets[i] != 0.f ? bins : 0) + (pred[i] == pred[i] ? bin : 0)] += weight;
+  for (std::int64_t row = mine.begin; row < mine.end; ++row) {
+    const double weight = weights == nullptr ? 1.0 : weights[row];
+    for (std::int64_t i = row * cols + first; i < (row + 1) * cols; i += step) {
+      const std::int64_t bin = std::lower_bound(thresholds, thresholds + threshold_count, pred[i]) - thresholds;
+      own[(targets[i] != 0.f ? bins : 0) + (pred[i] == pred[i] ? bin : 0)] += weight;
+    }
   }
   worker.barrier();
   if (worker.rank != 0) return;

@@ -58,11 +58,12 @@ struct BinaryMatches : MetricKernel {
 };
 
 // counts[4][thresholds] += weights of the true positives, false positives, true negatives and false negatives, where an
-// output is positive if pred > threshold and a target if it isn't 0. Thresholds ascend.
+// output is positive if pred > threshold and a target if it isn't 0. Thresholds ascend. Of each row the columns first,
+// first + step, ... count.
 struct ConfusionCounts : Kernel {
   const float *pred, *targets, *weights, *thresholds;
   double* counts;
-  std::int64_t rows, cols, threshold_count;
+  std::int64_t rows, cols, threshold_count, first, step;
   Scratch scratch(int threads) const {
     return {static_cast<std::size_t>(threads) * 2 * static_cast<std::size_t>(threshold_count + 1) * sizeof(double), 0};
   }

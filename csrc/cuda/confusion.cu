@@ -13,15 +13,20 @@ using std::int64_t;
 constexpr int64_t kMaxParts = 64;
 constexpr int64_t kPartOutputs = 4096;  // that are worth a block
 
+__device__ __host__ inline int64_t counted_columns(const cpu::ConfusionCounts& k) {
+  return (k.cols - k.first + k.step - 1) / k.step;
+}
+
 // The block's sums of tp, fp, tn, fn into parts[threshold][part][4]. A NaN exceeds no threshold.
 __global__ void __launch_bounds__(kSumThreads)
     count_outcomes(cpu::ConfusionCounts k, int64_t part_count, double* parts) {
-  const int64_t count = k.rows * k.cols;
+  const int64_t across = counted_columns(k), count = k.rows * across;
   for (int64_t unit = blockIdx.x; unit < k.threshold_count * part_count; unit += gridDim.x) {
     const float threshold = k.thresholds[unit / part_count];
     double sums[4] = {};
-    for (int64_t i = unit % part_count * kSumThreads + threadIdx.x; i < count; i += part_count * kSumThreads) {
-      const double weight = k.weights == nullptr ? 1.0 : k.weights[i / k.cols];
+    for (int64_t n = unit % part_count * kSumThreads + threadIdx.x; n < count; n += part_count * kSumThreads) {
+      const int64_t row = n / across, i = row * k.cols + k.first + (n - row * across) * k.step;
+      const double weight = k.weights == nullptr ? 1.0 : k.weights[row];
       const bool positive = k.targets[i] != 0.f, found = k.pred[i] > threshold;
       const int outcome = found ? (positive ? 0 : 1) : (positive ? 3 : 2);
 #pragma unroll
@@ -49,7 +54,7 @@ __global__ void add_outcomes(int64_t thresholds, int64_t part_count, const doubl
 
 template <>
 void run(const cpu::ConfusionCounts& k, cudaStream_t stream) {
-  const int64_t count = k.rows * k.cols, thresholds = k.threshold_count;
+  const int64_t count = k.rows * counted_columns(k), thresholds = k.threshold_count;
   if (count == 0 || thresholds == 0) return;
   const int64_t wanted = (count + kPartOutputs - 1) / kPartOutputs,
                 part_count = wanted < kMaxParts ? wanted : kMaxParts;

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastnn import _check
+from fastnn import _backend, _check
 
 if TYPE_CHECKING:
     from fastnn import models
@@ -36,6 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add("--lr", type=float, help=f"highest learning rate, after warm-up and before a cosine to 0 (default: {rates})")
     add("--seed", type=int, default=0, metavar="N", help="of weights, order, dropout and augmentation (default: 0)")
     add("--threads", type=int, metavar="N", help="(default: one for each core that this process may use)")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto is the CPU: a GPU has to be asked for")
     add("--augment", action="store_true", help="vary the images: shifts, for Fashion-MNIST also mirror images")
     add("--save", metavar="PATH", help="where to save the model after each epoch (default: DATA-MODEL.safetensors)")
     add("--resume", metavar="PATH", help="go on with a saved model until it has had --epochs in all")
@@ -85,6 +86,7 @@ def check_arguments(args: argparse.Namespace, task: Task) -> None:
         args.batch_size = task.batch_size
     args.batch_size = _check.integer(_NAME, "--batch-size", args.batch_size, 1)
     _check.integer(_NAME, "--seed", args.seed, 0, 2**64 - 1)
+    args.device = _backend.resolve_device(args.device, _NAME)
     if args.threads is not None:
         _check.integer(_NAME, "--threads", args.threads, 1)
     if args.lr is not None:
@@ -110,15 +112,15 @@ def check_destination(path: Path) -> None:
 
 def prepare_model(args: argparse.Namespace, task: Task, train: Loader) -> tuple[models.Sequential, int]:
     """The model to train, compiled, and how many epochs it has had."""
-    from fastnn import models
+    from fastnn import models, random
 
     if args.resume is None:
         model = task.build(args.model or "cnn", train.input_shape)
         optimizer = make_optimizer(args.optimizer or "adam")
-        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], device=args.device)
         args.lr = args.lr or LEARNING_RATES.get(optimizer.default_name) or optimizer.learning_rate
     else:
-        model = models.load_model(args.resume)
+        model = models.load_model(args.resume, device=args.device)
         check_resumed(args, model, train)
         args.lr = args.lr or peak(model.optimizer.learning_rate)
     model.optimizer.learning_rate = schedule(args.lr, args.epochs * len(train))
@@ -127,15 +129,8 @@ def prepare_model(args: argparse.Namespace, task: Task, train: Loader) -> tuple[
         remedy = "It counts the epochs before --resume too."
         _check.fail(_NAME, "--epochs", f"more than the {done} that {args.resume} has had", args.epochs, remedy)
     train.epoch = done
-    restore_random_state(args.seed, model.optimizer.iterations)
+    random.restore_dropout(args.seed, model.optimizer.iterations)  # it goes on where it was: a mask a step
     return model, done
-
-
-def restore_random_state(seed: int, steps: int) -> None:
-    """Dropout goes on where it was: its counter is the number of steps."""
-    from fastnn import random
-
-    random.dropout_state[:] = (seed, steps)
 
 
 def check_resumed(args: argparse.Namespace, model: models.Sequential, train: Loader) -> None:
@@ -189,7 +184,7 @@ def fit(model: models.Sequential, train: Loader, epochs: int, done: int, path: P
 
 def describe_machine(args: argparse.Namespace, model: models.Sequential) -> str:
     """Version, device, kernels and threads in one line."""
-    from fastnn import __version__, _backend, _threads
+    from fastnn import __version__, _threads
 
     reason = "--threads" if args.threads is not None else _threads.decide()[1]
     threads = _backend.get_num_threads()

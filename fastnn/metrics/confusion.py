@@ -39,9 +39,13 @@ class _Confusion(Metric):
         return _targets.dense(self.name, y, output_shape)
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
+        self._count(y_true, y_pred, weights)
+
+    def _count(self, y_true: Array, y_pred: Array, weights: Array | None, first: int = 0, step: int = 1) -> None:
+        """Of all outputs of a sample, or of the first, first + step, ..."""
         n = y_pred.shape[0]
         pred, targets = _targets.matrix(y_pred, n), _targets.matrix(y_true, n)
-        _backend.kernels.confusion_counts(pred, targets, weights, self._steps, self.state)
+        _backend.kernels.confusion_counts(pred, targets, weights, self._steps, self.state, first, step)
 
 
 class Precision(_Confusion):
@@ -69,12 +73,13 @@ class Precision(_Confusion):
         super().__init__(name)
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
-        if self.class_id is not None:
-            if self.class_id >= y_pred.shape[-1]:
-                _check.fail(self.name, "class_id", f"below {y_pred.shape[-1]}, the number of outputs", self.class_id)
-            column = slice(self.class_id, self.class_id + 1)
-            y_true, y_pred = np.ascontiguousarray(y_true[..., column]), np.ascontiguousarray(y_pred[..., column])
-        super().accumulate(y_true, y_pred, weights)
+        classes = y_pred.shape[-1]
+        if self.class_id is None:
+            self._count(y_true, y_pred, weights)
+        elif self.class_id < classes:
+            self._count(y_true, y_pred, weights, self.class_id, classes)
+        else:
+            _check.fail(self.name, "class_id", f"below {classes}, the number of outputs", self.class_id)
 
     def result(self) -> float | list[float]:
         ratio = self._ratio(*self.sums)

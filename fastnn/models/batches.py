@@ -5,6 +5,9 @@ numbers (whatever NumPy
 makes of it: lists, DataFrames, tensors on the CPU) is converted to C-contiguous float32, targets to the loss's form
 (int32 labels or float32). What already is C-contiguous and of the right dtype isn't copied. Values aren't scaled.
 Anything else is an error.
+
+A model on a GPU takes x that lies there (CuPy's arrays, torch's tensors, whatever has ``__cuda_array_interface__``) and
+leaves it there; targets and weights come to the CPU once, where they are checked.
 """
 
 import math
@@ -13,10 +16,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastnn import losses, metrics
-from fastnn._backend import kernels, to_device
+from fastnn import _devices, losses, metrics
+from fastnn._backend import kernels, lies_on_gpu, on, to_device
 from fastnn._check import describe, fail
 from fastnn.layers.base import Shape
+
+
+class InputRule(NamedTuple):
+    """What a model takes.
+
+    Attributes:
+        limit: ``Layer.input_limit`` of the layer that takes x.
+        device: "cpu" or "cuda".
+    """
+
+    limit: int | None = None
+    device: str = "cpu"
+
+
+ANYTHING = InputRule()
 
 
 class Batch(NamedTuple):
@@ -80,23 +98,45 @@ def is_array_like(x: Any) -> bool:
     return isinstance(x, (np.ndarray, list, tuple)) or hasattr(x, "__array__") or hasattr(x, "__array_interface__")
 
 
-def convert_x(x: Any, sample_shape: Shape | None, function: str, limit: int | None = None) -> np.ndarray:
+def as_array(x: Any, function: str, name: str, device: str) -> Any:
+    """x as an array of NumPy, or of CuPy where it lies on the GPU that the model is on.
+
+    Raises:
+        ValueError: x lies on a GPU, and the model doesn't, or NumPy can't make an array of it.
+    """
+    if not lies_on_gpu(x):
+        try:
+            return np.asarray(x)
+        except ValueError as error:  # lists of different lengths
+            fail(function, name, "an array of numbers", f"what NumPy can't make one of: {error}")
+    if device == "cpu":
+        remedy = "Copy it (CuPy: .get(), torch: .cpu()), or compile the model with device='cuda'."
+        fail(function, name, "on the CPU, where the model is", "an array on a GPU", remedy)
+    xp = _devices.gpu().xp
+    xp.cuda.get_current_stream().synchronize()  # what makes x may be on its way there
+    return xp.asarray(x)
+
+
+def on_host(x: Any, function: str, name: str, device: str) -> Any:
+    """x itself, or a copy on the CPU if it lies on the GPU that the model is on; see ``as_array``."""
+    return as_array(x, function, name, device).get() if lies_on_gpu(x) else x
+
+
+def convert_x(x: Any, sample_shape: Shape | None, function: str, rule: InputRule = ANYTHING) -> Any:
     """x as C-contiguous float32, or int32 where it holds ids, by the rule above.
 
     Args:
         x: samples along the first axis.
         sample_shape: what the model takes; None accepts any.
         function: for the message.
-        limit: ``Layer.input_limit`` of the layer that takes x.
+        rule: what the model takes.
 
     Raises:
         TypeError: x isn't an array of numbers.
-        ValueError: x is empty, its samples have another shape, or an id isn't a whole number from 0 to limit - 1.
+        ValueError: x is empty, it lies on a GPU and the model doesn't, its samples have another shape, or an id isn't a
+            whole number from 0 to limit - 1.
     """
-    try:
-        array = np.asarray(x)
-    except ValueError as error:  # lists of different lengths
-        fail(function, "x", "an array of numbers", f"what NumPy can't make one of: {error}")
+    array = as_array(x, function, "x", rule.device)
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         fail(function, "x", "an array of numbers", f"dtype {array.dtype}", error=TypeError)
     if sample_shape is not None and array.shape[1:] != sample_shape:
@@ -111,7 +151,12 @@ def convert_x(x: Any, sample_shape: Shape | None, function: str, limit: int | No
         fail(function, "x", "samples along the first axis and at least one axis more", array.shape, "Try x[:, None].")
     if array.size == 0:
         fail(function, "x", "an array with at least one sample", f"an empty one of shape {array.shape}")
-    return np.ascontiguousarray(array, np.float32) if limit is None else _convert_ids(array, function, limit)
+    if rule.limit is not None:
+        return _convert_ids(on_host(array, function, "x", rule.device), function, rule.limit)
+    if not lies_on_gpu(array):
+        return np.ascontiguousarray(array, np.float32)
+    with on(rule.device):
+        return _devices.gpu().xp.ascontiguousarray(array, np.float32)
 
 
 def _convert_ids(array: np.ndarray, function: str, limit: int) -> np.ndarray:
@@ -145,12 +190,14 @@ def warn_nonfinite(x: np.ndarray, function: str, argument: str = "x") -> None:
     """A warning that names the first NaN or infinity; ids have none."""
     if x.dtype != np.float32:
         return
-    flat = kernels.first_nonfinite(x)
+    with on("cuda" if lies_on_gpu(x) else "cpu"):
+        flat = kernels.first_nonfinite(x)
     if flat < 0:
         return
     index = tuple(int(i) for i in np.unravel_index(flat, x.shape))
+    value = float(x.reshape(-1)[flat])
     warnings.warn(
-        f"{function}: {argument} should be finite, got {x[index]} at index {index}. Replace such values, "
+        f"{function}: {argument} should be finite, got {value} at index {index}. Replace such values, "
         f"e.g. with np.nan_to_num({argument}), or drop the samples.",
         stacklevel=3,
     )
@@ -200,10 +247,13 @@ def make_batch(
     sample_shape: Shape,
     function: str,
     class_weight: Any = None,
-    limit: int | None = None,
+    rule: InputRule = ANYTHING,
 ) -> Batch:
-    """A batch, or a whole data set, checked and converted; ``limit`` as in ``convert_x``."""
-    data = convert_x(x, sample_shape, function, limit)
+    """A batch, or a whole data set, checked and converted; ``rule`` as in ``convert_x``."""
+    data = convert_x(x, sample_shape, function, rule)
+    y, sample_weight = (
+        on_host(a, function, name, rule.device) for name, a in (("y", y), ("sample_weight", sample_weight))
+    )
     n = data.shape[0]
     if y is None:
         fail(

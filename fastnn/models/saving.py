@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import __version__, losses, metrics, optimizers
-from fastnn._backend import assign, to_host
+from fastnn._backend import assign, resolve_device, to_host
 from fastnn._check import fail
 
 _FORMAT = 1
@@ -90,20 +90,24 @@ def write_tensors(filepath: Any, tensors: dict[str, np.ndarray], header: dict[st
         temporary.unlink(missing_ok=True)
 
 
-def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, compile: bool = True) -> Any:
+def load_model(
+    filepath: Any, custom_objects: dict[str, type] | None = None, compile: bool = True, device: str = "auto"
+) -> Any:
     """Read a model written by ``model.save``, ready to predict or to go on training where it was left.
 
     Args:
         filepath: the file.
         custom_objects: layer classes of your own, by name.
         compile: False leaves out optimizer, loss and metrics.
+        device: where it is compiled for, as in ``compile``; a file doesn't say on which device it was written.
 
     Raises:
         FileNotFoundError: there's no such file.
-        ValueError: the file isn't a model, is damaged, or is of a newer format.
+        ValueError: the file isn't a model, is damaged, or is of a newer format; the device isn't there.
     """
     from fastnn.models.sequential import Sequential
 
+    device = resolve_device(device, "load_model")
     header, tensors = read_tensors(filepath, "load_model")
     if "config" not in header:
         remedy = "Build the model and call model.load_weights(filepath)."
@@ -115,9 +119,12 @@ def load_model(filepath: Any, custom_objects: dict[str, type] | None = None, com
     state = {name: array for name, array in tensors.items() if name.startswith("optimizer/")}
     assign_weights(model, weights_of(tensors), filepath, "load_model")
     if compile and "compile" in header:
-        model.compile(**header["compile"])
+        model.compile(**header["compile"], device=device)
         if state:
             model.optimizer.load_state_arrays({name.split("/", 1)[1]: array for name, array in state.items()})
+    elif device != "cpu":
+        wanted = "'auto' or 'cpu' for a model that isn't compiled"
+        fail("load_model", "device", wanted, repr(device), "Compile it with device='cuda'.")
     return model
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _devices
-from fastnn._backend import on
+from fastnn._backend import lies_on_gpu, on
 from fastnn.models.batches import Batch
 
 
@@ -17,7 +17,7 @@ class SentBatches:
     makes the batch after that meanwhile. Two batches lie on the GPU in turn.
 
     Args:
-        source: yields a ``Batch`` of NumPy arrays.
+        source: yields a ``Batch`` of NumPy arrays, x perhaps on the GPU already.
     """
 
     def __init__(self, source: Any):
@@ -57,17 +57,28 @@ class _Place:
     def __init__(self, gpu: _devices.Gpu, stream: Any):
         self._gpu, self._stream = gpu, stream
         self._sent, self._free = gpu.xp.cuda.Event(), gpu.xp.cuda.Event()
-        self._pairs: list[tuple[np.ndarray, Any]] = []
+        self._made = gpu.xp.cuda.Event()
+        self._given: list[Any] = []  # whether it lies on the GPU, shape and dtype of each array
+        self._pairs: list[tuple[np.ndarray | None, Any]] = []
         self._batch: Any = None
 
     def send(self, batch: Batch) -> None:
         """Begins to copy."""
         self._sent.synchronize()  # the pinned memory is read no more
         arrays = [batch.x, *batch.targets, *([] if batch.weights is None else [batch.weights])]
-        if [(a.shape, a.dtype) for a in arrays] != [(pinned.shape, pinned.dtype) for pinned, _ in self._pairs]:
+        given = [(lies_on_gpu(a), a.shape, a.dtype) for a in arrays]
+        if given != self._given:
+            self._given = given
             self._pairs = [(self._pinned(a), self._gpu.xp.empty(a.shape, a.dtype)) for a in arrays]
+        if lies_on_gpu(batch.x):
+            self._made.record(self._gpu.stream)  # on which the iterable has made it
+            self._stream.wait_event(self._made)
         self._stream.wait_event(self._free)  # what the GPU did with the batch before is done
         for array, (pinned, place) in zip(arrays, self._pairs):
+            if pinned is None:
+                with self._stream:
+                    place[...] = array
+                continue
             pinned[...] = array
             place.set(pinned, stream=self._stream)
         self._sent.record(self._stream)
@@ -75,7 +86,9 @@ class _Place:
         count = 1 + len(batch.targets)
         self._batch = Batch(places[0], tuple(places[1:count]), None if batch.weights is None else places[count])
 
-    def _pinned(self, like: np.ndarray) -> np.ndarray:
+    def _pinned(self, like: Any) -> np.ndarray | None:
+        if lies_on_gpu(like):
+            return None
         memory = self._gpu.xp.cuda.alloc_pinned_memory(max(like.nbytes, 1))
         return np.frombuffer(memory, like.dtype, like.size).reshape(like.shape)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import random
-from fastnn._backend import empty, kernels, to_device
+from fastnn._backend import empty, kernels, lies_on_gpu, to_device
 from fastnn._check import describe, fail
 from fastnn.models.batches import Batch
 
@@ -167,6 +167,6 @@ def split_validation(x: np.ndarray, arrays: list[Any], fraction: float, function
         fail(function, "validation_split", f"one that leaves both parts of the {n} samples some", fraction)
     both = [x, *arrays]
     for i, array in enumerate(both):
-        if array is not None and not isinstance(array, np.ndarray):
+        if array is not None and not isinstance(array, np.ndarray) and not lies_on_gpu(array):
             both[i] = np.asarray(array)
     return [a if a is None else a[:first] for a in both], [a if a is None else a[first:] for a in both]

@@ -8,7 +8,7 @@ from fastnn import _backend, _check
 from fastnn._check import fail
 from fastnn.callbacks import CallbackList, History
 from fastnn.models import evaluation, loops
-from fastnn.models.batches import Batch, convert_x, is_array_like, make_batch, warn_nonfinite
+from fastnn.models.batches import Batch, InputRule, as_array, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
 from fastnn.models.parallel import need_one_rank
 from fastnn.models.progress import resolve_verbose
@@ -44,6 +44,7 @@ class Trainer(Compilable):
         """Train.
 
         Arrays are converted once: any numbers to float32, labels to int32, without scaling (see ``models/batches.py``).
+        A model on a GPU takes x from there as well.
 
         Args:
             x: array [n, ...], or an iterable of batches (x, y) or (x, y, sample_weight), such as a ``data.Loader``.
@@ -77,7 +78,7 @@ class Trainer(Compilable):
             if not is_array_like(x) or y is None:
                 wanted, remedy = "0 with an iterable of batches", "Pass validation_data."
                 fail("fit", "validation_split", wanted, validation_split, remedy)
-            x = _as_samples(x)
+            x = _as_samples(x, self.device)
             (x, y, sample_weight), validation_data = split_validation(x, [y, sample_weight], validation_split, "fit")
         shuffle = _check.boolean("fit", "shuffle", shuffle)
         source = self._source("fit", x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight)
@@ -118,10 +119,10 @@ class Trainer(Compilable):
             source = self._stream(function, x, y, sample_weight, batch_size, class_weight)
             return source if steps is None else Repeat(source, steps, going_on=shuffle is not None)
         size = _BATCH_SIZE if batch_size is None else _check.integer(function, "batch_size", batch_size, 1)
-        limit = self._input_limit
-        step = self._ready(function, self._sample_shape or convert_x(x, None, function, limit).shape[1:])
+        rule = self._input_rule
+        step = self._ready(function, self._sample_shape or convert_x(x, None, function, rule).shape[1:])
         assert self._sample_shape is not None
-        data = make_batch(x, y, sample_weight, step.targets, self._sample_shape, function, class_weight, limit)
+        data = make_batch(x, y, sample_weight, step.targets, self._sample_shape, function, class_weight, rule)
         n = data.x.shape[0]
         if shuffle is not None and batch_size is not None and size > n:
             fail(function, "batch_size", f"at most the number of samples, {n}", size, "Pass a smaller one.")
@@ -135,10 +136,10 @@ class Trainer(Compilable):
 
     def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> Any:
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
-            limit = self._input_limit
-            step = self._ready(function, self._sample_shape or convert_x(bx, None, function, limit).shape[1:])
+            rule = self._input_rule
+            step = self._ready(function, self._sample_shape or convert_x(bx, None, function, rule).shape[1:])
             assert self._sample_shape is not None
-            return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight, limit)
+            return make_batch(bx, by, bw, step.targets, self._sample_shape, function, class_weight, rule)
 
         stream = StreamBatches(x, convert, function)
         source = stream if self.device == "cpu" else SentBatches(stream)
@@ -230,7 +231,7 @@ class Trainer(Compilable):
         raise NotImplementedError
 
     def _convert_batch(self, x: Any, function: str) -> np.ndarray:
-        data = convert_x(x, self._sample_shape, function, self._input_limit)
+        data = convert_x(x, self._sample_shape, function, self._input_rule)
         self._build_for(data.shape[1:], function)
         return data
 
@@ -261,11 +262,11 @@ class Trainer(Compilable):
         self, function: str, x: Any, y: Any, sample_weight: Any, class_weight: Any
     ) -> tuple[Step, Any, Batch]:
         """(the step, what runs it, the batch), the metrics having been reset."""
-        data = convert_x(x, self._sample_shape, function, self._input_limit)
+        data = convert_x(x, self._sample_shape, function, self._input_rule)
         step = self._ready(function, data.shape[1:])
         self._reset_metrics()
         batch = make_batch(
-            data, y, sample_weight, step.targets, data.shape[1:], function, class_weight, self._input_limit
+            data, y, sample_weight, step.targets, data.shape[1:], function, class_weight, self._input_rule
         )
         return step, self._replay if self.capture and not step.uncaptured else step, self._placed_batch(batch)
 
@@ -274,9 +275,8 @@ class Trainer(Compilable):
             return batch.placed()
 
     @property
-    def _input_limit(self) -> int | None:
-        """See ``Layer.input_limit``: of the layer that takes x."""
-        return self.layers[0].input_limit if self.layers else None
+    def _input_rule(self) -> InputRule:
+        return InputRule(self.layers[0].input_limit if self.layers else None, self.device)
 
     def _metric_values(self) -> dict[str, Any]:
         return {metric.name: metric.result() for metric in self.metrics}
@@ -293,8 +293,8 @@ class Trainer(Compilable):
         return ["loss", *(metric.name for metric in self.metrics)]
 
 
-def _as_samples(x: Any) -> np.ndarray:
-    array = np.asarray(x)
+def _as_samples(x: Any, device: str) -> Any:
+    array = as_array(x, "fit", "x", device)
     if array.ndim == 0:
         fail("fit", "x", "an array with samples along its first axis", repr(x))
     return array

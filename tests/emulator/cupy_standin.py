@@ -125,6 +125,15 @@ def asarray(values):
     return ndarray(numpy.array(values))
 
 
+def ascontiguousarray(values, dtype=None):
+    """Copies only where it must."""
+    contiguous = numpy.ascontiguousarray(values._values, dtype)
+    if contiguous is values._values:
+        return values
+    _refuse_while_capturing("an allocation")
+    return ndarray(contiguous)
+
+
 class Stream:
     """Does everything at once, unless it captures."""
 
@@ -149,6 +158,9 @@ class Stream:
 
     def wait_event(self, event):
         pass
+
+    def synchronize(self):
+        _refuse_while_capturing("waiting")
 
 
 class Event:

@@ -34,9 +34,10 @@ def squared_error(pred, targets, weights, state):
     return _add(state, ((pred - targets) ** 2).mean(axis=1), weights)
 
 
-def confusion_counts(pred, targets, weights, thresholds, counts):
+def confusion_counts(pred, targets, weights, thresholds, counts, first=0, step=1):
     """Rows of the result: true positives, false positives, true negatives, false negatives."""
     w = np.ones(len(pred)) if weights is None else weights
+    pred, targets = pred[:, first::step], targets[:, first::step]
     weight = np.broadcast_to(w[:, None], pred.shape)
     result = counts.copy()
     for column, threshold in enumerate(thresholds):
