@@ -35,7 +35,7 @@ MEANT: dict[str, str] = {
     r"\bgather<.*Chunk16": "ld.128",
     r"^dropout$": "ld.128",
     r"\bdepthwise_(kernel|weights)<(.*, )?4>": "ld.128",
-    r"\bproduct_kernel<.*Problem<4>": "cp.async.128",
+    r"\bproduct_kernel<.*Problem<4[,>]": "cp.async.128",
     r"\bproduct_kernel<.*TensorTile<": "hmma",
 }
 # Instructions that only GPUs from these on have; Turing's tensor cores take float16 alone.

@@ -60,16 +60,38 @@ def test_every_tile_and_precision(kernels, compute, tile, splits):
     kernels.set_compute(compute)
     kernels.set_gemm_plan(tile, splits)
     for number, transposes in enumerate(TRANSPOSES):
-        m, n, k = (tile + 3, 21, 37) if number % 2 else (19, tile + 8, 60)
-        a, b = operands(m, n, k, transposes, gap=number % 3)
-        bias = normal(np.random.default_rng(0), n)
-        left, right = (rounded(np.ascontiguousarray(x), compute) for x in (a, b))
-        expected = (left.T if transposes[0] else left) @ (right.T if transposes[1] else right) + bias
-        found = difference(product(kernels, a, b, transposes, bias=bias), expected, "sum")
-        assert not found, f"{transposes}: {found}"
-        c = normal(np.random.default_rng(1), m, n)
-        found = difference(product(kernels, a, b, transposes, c.copy(), bias, True), expected + c, "sum")
-        assert not found, f"{transposes}, accumulated: {found}"
+        check_product(kernels, compute, (tile + 3, 21, 37), transposes, gap=number % 3)
+        check_product(kernels, compute, (20, tile + 8, 60), transposes, gap=4 * (number % 2))  # 16 bytes at once
+
+
+def check_product(kernels, compute, shape, transposes, gap=0):
+    m, n, k = shape
+    a, b = operands(m, n, k, transposes, gap)
+    bias = normal(np.random.default_rng(0), n)
+    left, right = (rounded(np.ascontiguousarray(x), compute) for x in (a, b))
+    expected = (left.T if transposes[0] else left) @ (right.T if transposes[1] else right) + bias
+    found = difference(product(kernels, a, b, transposes, bias=bias), expected, "sum")
+    assert not found, f"{shape}, {transposes}: {found}"
+    c = normal(np.random.default_rng(1), m, n)
+    found = difference(product(kernels, a, b, transposes, c.copy(), bias, True), expected + c, "sum")
+    assert not found, f"{shape}, {transposes}, accumulated: {found}"
+
+
+# KiB that a block may have, as on sm_86 to sm_120 but for sm_90 and sm_100, and on sm_75; the emulator refuses a launch
+# that takes more.
+@pytest.mark.parametrize("limit", [99, 64])
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_little_shared_memory(kernels, monkeypatch, compute, limit):
+    monkeypatch.setenv("CUEMU_SHARED_LIMIT", str(limit << 10))
+    kernels.set_compute(compute)
+    kernels.set_gemm_plan(128, 1)
+    check_product(kernels, compute, (20, 136, 60), (False, False))
+
+
+def test_more_rows_of_tiles_than_are_worked_on_side_by_side(kernels):
+    kernels.set_gemm_plan(32, 1)
+    for m in (8 * 32, 8 * 32 + 1, 19 * 32):
+        check_product(kernels, "float32", (m, 70, 5), (False, False))
 
 
 @pytest.mark.parametrize("compute", ["float32", "tf32", "bfloat16", "float16"])

@@ -8,7 +8,7 @@ namespace fnn::cuda {
 namespace {
 
 template <int kRows, int kColumns, class Problem>
-using Tile = FfmaTile<kRows, kColumns, typename Problem::A, typename Problem::B>;
+using Tile = FfmaTile<kRows, kColumns, 3, typename Problem::A, typename Problem::B>;
 
 template <int kRows, int kColumns, class Problem>
 void launch_tiles(const Problem& problem, const ProductSize& size, cudaStream_t stream) {

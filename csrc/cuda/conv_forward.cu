@@ -13,12 +13,12 @@ void forward(const cpu::ConvForward& k, int64_t first, int64_t images, cudaStrea
   const cpu::ConvShape& s = k.shape;
   const cpu::Epilogue& e = k.epilogue;
   const int64_t at = first * s.pixels() * s.f;
-  const LineOperand weights = {k.w, narrow(s.group_f()), narrow(s.depth()), narrow(s.f)};
+  const MatrixOperand<false, int> weights = {k.w, narrow(s.f), narrow(s.group_f())};
   narrow(s.depth() * s.f);
   float* z = e.z == nullptr ? nullptr : e.z + at;
   const ConvForwardProblem<kWidth> problem = {windows_of<true>(s, k.x + first * s.h * s.w * s.c, images),
                                               weights,
-                                              {k.y + at, z, e.bias, narrow(s.f), e.activation, e.alpha},
+                                              {k.y + at, z, e.bias, s.f, e.activation, e.alpha, false},
                                               narrow(s.group_c()),
                                               narrow(s.group_f())};
   multiply(problem, {narrow(s.groups), problem.windows.origins.count, problem.group_f}, stream);

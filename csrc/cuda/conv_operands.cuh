@@ -80,22 +80,6 @@ struct WindowOperand {
   FNN_HD const float* at(const Row& row, const Depth& depth) const { return data + (row.offset + depth.offset); }
 };
 
-// A matrix whose depth is lines of memory and whose rows are neighbours: weights, or the gradient of pixels.
-struct LineOperand {
-  static constexpr bool kAlongDepth = false;
-  using Row = int;  // offsets, kOutside beyond the end
-  using Depth = int;
-
-  const float* data;
-  int rows, lines;
-  int line;  // floats from one to the next
-
-  FNN_HD Row row(int i) const { return i < rows ? i : kOutside; }
-  FNN_HD Depth depth(int k) const { return k < lines ? k * line : kOutside; }
-  FNN_HD bool present(Row row, Depth depth) const { return row + depth >= 0; }
-  FNN_HD const float* at(Row row, Depth depth) const { return data + (row + depth); }
-};
-
 // Weights [kh, kw, c, f] with c as rows; depth is some taps, an arithmetic sequence along each axis, and f.
 struct TurnedWeights {
   static constexpr bool kAlongDepth = true;

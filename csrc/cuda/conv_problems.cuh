@@ -8,63 +8,33 @@
 // The windows of the input gradient are dz's: pixels of dx that are congruent modulo the strides see the same taps, so
 // that each such phase is a convolution of stride 1.
 #pragma once
-#include "cuda/channels.cuh"
 #include "cuda/conv_operands.cuh"
-#include "math/activations.h"
+#include "cuda/matrix_operand.cuh"
+#include "cuda/product_output.cuh"
+#include "cuda/product_size.h"
 
 namespace fnn::cuda {
 
-template <class OperandA, class OperandB>
-struct ProductPart {
-  OperandA a;
-  OperandB b;
-  int rows, columns;
-  int begin, end;  // in depth
-};
-
-// y = f(sum + bias) of some columns of a matrix, z = sum + bias.
-template <int kWidth>
-struct ActivatedOutput {
-  float* y;
-  float* z;
-  const float* bias;
-  int line;  // floats from row to row
-  Activation activation;
-  float alpha;
-
-  __device__ void finish(int row, int column, const float* sums) const {
-    auto values = load_channels<kWidth>(sums);
-    if (bias != nullptr)
-      for (int i = 0; i < kWidth; ++i) values.at[i] += bias[column + i];
-    const std::int64_t at = std::int64_t{row} * line + column;
-    if (z != nullptr) store_channels(z + at, values);
-    with_activation(activation, alpha, [&](auto f) {
-      for (int i = 0; i < kWidth; ++i) values.at[i] = f.value(values.at[i]);
-    });
-    store_channels(y + at, values);
-  }
-};
-
 template <int width>
 struct ConvForwardProblem {
-  static constexpr int kWidth = width;
+  static constexpr int kWidth = width, kBand = 1;
   using A = WindowOperand<true>;
-  using B = LineOperand;
+  using B = MatrixOperand<false, int>;
 
   A windows;
   B weights;
-  ActivatedOutput<width> output;
+  ActivatedOutput output;
   int group_c, group_f;
 
   FNN_HD ProductPart<A, B> part(int group) const {
-    ProductPart<A, B> p = {windows, weights, windows.origins.count, group_f, 0, weights.lines};
+    ProductPart<A, B> p = {windows, weights, windows.origins.count, group_f, 0, windows.taps.count};
     p.a.data += group * group_c;
     p.b.data += group * group_f;
     return p;
   }
-  FNN_HD ActivatedOutput<width> output_of(int group) const {
-    ActivatedOutput<width> of_group = output;
-    of_group.y += group * group_f;
+  FNN_HD ActivatedOutput output_of(int group) const {
+    ActivatedOutput of_group = output;
+    of_group.c += group * group_f;
     if (output.z != nullptr) of_group.z += group * group_f;
     if (output.bias != nullptr) of_group.bias += group * group_f;
     return of_group;
@@ -107,11 +77,11 @@ struct PhaseAxis {
 };
 
 // Pixels of dx, which lie apart.
-template <int kWidth>
 struct PixelOutput {
   float* dx;
   WindowOrigins pixels;
 
+  template <int kWidth>
   __device__ void finish(int row, int column, const float* sums) const {
     store_channels(dx + pixels(row).offset + column, load_channels<kWidth>(sums));
   }
@@ -119,7 +89,7 @@ struct PixelOutput {
 
 template <int width>
 struct ConvInputProblem {
-  static constexpr int kWidth = width;
+  static constexpr int kWidth = width, kBand = 1;
   using A = WindowOperand<true>;
   using B = TurnedWeights;
   using Part = ProductPart<A, B>;
@@ -149,7 +119,7 @@ struct ConvInputProblem {
                        x.first_tap(px),     y.period(), x.period(),   x.taps,  group_c * f, f};
     return {{dz + group * group_f, oh, ow, origins, taps}, weights, origins.count, group_c, 0, depth};
   }
-  FNN_HD PixelOutput<width> output_of(int number) const {
+  FNN_HD PixelOutput output_of(int number) const {
     const int phase = number / groups, group = number - phase * groups, py = phase / x.stride;
     return {dx + group * group_c, pixels(py, phase - py * x.stride)};
   }
@@ -165,12 +135,12 @@ struct ConvInputProblem {
 };
 
 // Some columns of dw, or of a part of it.
-template <int kWidth>
 struct WeightOutput {
   float* dw;
   int line;
   bool accumulate;
 
+  template <int kWidth>
   __device__ void finish(int row, int column, const float* sums) const {
     auto values = load_channels<kWidth>(sums);
     float* to = dw + std::int64_t{row} * line + column;
@@ -185,14 +155,14 @@ struct WeightOutput {
 // Split number i sums `pixels` output pixels from i * pixels on, into a dw of its own, the i-th behind output.dw.
 template <int width>
 struct ConvWeightProblem {
-  static constexpr int kWidth = width;
+  static constexpr int kWidth = width, kBand = 1;
   using A = WindowOperand<false>;
-  using B = LineOperand;
+  using B = MatrixOperand<false, int>;
   using Part = ProductPart<A, B>;
 
   A windows;
   B gradient;
-  WeightOutput<width> output;
+  WeightOutput output;
   int group_c, group_f, groups, pixels;
   std::int64_t all_pixels;
 
@@ -208,12 +178,11 @@ struct ConvWeightProblem {
     p.a.data += image * windows.origins.image + group * group_c;
     p.a.origins.count = end;
     p.b.data += image * per_image * gradient.line + group * group_f;
-    p.b.lines = end;
     return p;
   }
-  FNN_HD WeightOutput<width> output_of(int number) const {
+  FNN_HD WeightOutput output_of(int number) const {
     const int split = number / groups, group = number - split * groups;
-    WeightOutput<width> part = output;
+    WeightOutput part = output;
     part.dw += std::int64_t{split} * output.line * windows.taps.count + group * group_f;
     return part;
   }

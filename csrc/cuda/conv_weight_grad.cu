@@ -33,7 +33,7 @@ template <int kWidth>
 void weight_gradient(const cpu::ConvWeightGradient& k, float* dw, bool accumulate, int64_t pixels, int64_t splits,
                      cudaStream_t stream) {
   const cpu::ConvShape& s = k.shape;
-  const LineOperand gradient = {k.dz, narrow(s.group_f()), 0, narrow(s.f)};
+  const MatrixOperand<false, int> gradient = {k.dz, narrow(s.f), narrow(s.group_f())};
   const ConvWeightProblem<kWidth> problem = {windows_of<false>(s, k.x, 0),
                                              gradient,
                                              {dw, narrow(s.f), accumulate},

@@ -1,11 +1,13 @@
-// The plan of a matrix product, and the sum of its parts.
+// The plan of a matrix product, and its launches.
 #include <algorithm>
 #include <mutex>
 
 #include "cuda/cublaslt.h"
-#include "cuda/for_each.cuh"
 #include "cuda/gemm.h"
-#include "cuda/gemm_task.cuh"
+#include "cuda/gemm_task.h"
+#include "cuda/pack.cuh"
+#include "cuda/product_size.h"
+#include "cuda/sum_parts.h"
 #include "cuda/workspace.h"
 
 namespace fnn::cuda {
@@ -18,7 +20,7 @@ constexpr int64_t kBusy = 128, kMostSplits = 64;
 
 // By TileSize: rows and columns, and how long a part of a sum is at least, so that its blocks are worth their start.
 constexpr int64_t kTileRows[] = {32, 64, 128}, kLeastPart[] = {64, 256, 512};
-constexpr int64_t kPartUnit = 16;  // a multiple of every tile's depth
+constexpr int64_t kMostPart = int64_t{1} << 30;  // since depth is counted in 32 bits
 
 // Products from which on cuBLASLt's kernels are worth the longer way to them.
 constexpr int64_t kManyProducts = 128 * 128 * 128;
@@ -38,22 +40,6 @@ bool suits_cublaslt(const cpu::Gemm& g) {
 
 int64_t quotient_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// C [m, n] = f(sum of the parts + bias), the parts lying one behind the other.
-__global__ void add_parts(const float* parts, int count, const __grid_constant__ GemmOutput out, bool whole_parts) {
-  const int64_t across = (out.n + kPack - 1) / kPack;
-  with_activation(out.epilogue.activation, out.epilogue.alpha, [&](auto f) {
-    for (int64_t i = first_index(); i < out.m * across; i += index_stride()) {
-      const int64_t row = i / across, column = i % across * kPack;
-      Pack sum = {};
-      for (int part = 0; part < count; ++part) {
-        const Pack more = load_pack(parts + (part * out.m + row) * out.n + column, out.n - column, whole_parts);
-        for (int j = 0; j < kPack; ++j) sum.v[j] += more.v[j];
-      }
-      finish(out, f, sum, row, column);
-    }
-  });
-}
-
 }  // namespace
 
 GemmPlan gemm_plan(const cpu::Gemm& g, Compute compute) {
@@ -71,29 +57,31 @@ GemmPlan gemm_plan(const cpu::Gemm& g, Compute compute) {
   }
 }
 
+bool GemmTask::output_in_fours() const { return (gemm.n | gemm.ldc) % kPack == 0 && aligned(gemm.c, gemm.epilogue.z); }
+
 void multiply(const cpu::Gemm& g, const GemmPlan& plan, Compute compute, cudaStream_t stream) {
   if (g.m == 0 || g.n == 0) return;
-  const Operand a = {g.a, g.lda, g.m, aligned(g.a) && g.lda % kPack == 0};
-  const Operand b = {g.b, g.ldb, g.n, aligned(g.b) && g.ldb % kPack == 0};
-  const bool whole = aligned(g.c, g.epilogue.z, g.epilogue.bias) && g.ldc % kPack == 0;
-  const GemmOutput out = {g.c, g.ldc, g.m, g.n, g.accumulate, g.epilogue, whole};
-  const int64_t part = std::max(kPartUnit, quotient_up(quotient_up(g.k, plan.splits), kPartUnit) * kPartUnit);
-  const int splits = static_cast<int>(std::max<int64_t>(1, quotient_up(g.k, part)));
-  const bool along_a = !g.a_transposed, along_b = g.b_transposed;
   const auto run_tiles = [&](const GemmTask& task) {
     if (plan.tile == TileSize::few_rows)
-      launch_few_rows(task, splits, along_a, stream);
+      launch_few_rows(task, stream);
     else if (compute == Compute::float32)
-      launch_floats(task, plan.tile, splits, along_a, along_b, stream);
+      launch_floats(task, plan.tile, stream);
     else
-      launch_tensor_cores(task, compute, plan.tile, splits, along_a, along_b, stream);
+      launch_tensor_cores(task, compute, plan.tile, stream);
   };
-  if (splits == 1) return run_tiles({a, b, out, g.k, part});
-  const Workspace parts(static_cast<std::size_t>(splits * g.m * g.n) * sizeof(float), stream);
-  const bool whole_parts = g.n % kPack == 0;
-  run_tiles({a, b, {parts.as<float>(), g.n, g.m, g.n, false, {}, whole_parts}, g.k, part});
-  const unsigned blocks = blocks_for(g.m * quotient_up(g.n, kPack));
-  FNN_CUDA_CHECK(launch(add_parts, blocks, kThreads, 0, stream, parts.as<float>(), splits, out, whole_parts));
+  const int64_t wanted = quotient_up(quotient_up(g.k, plan.splits), kLargestTileDepth) * kLargestTileDepth;
+  const int64_t depth = std::clamp<int64_t>(wanted, kLargestTileDepth, kMostPart);
+  const int parts = static_cast<int>(std::max<int64_t>(1, quotient_up(g.k, depth)));
+  const GemmTask whole = {g, parts, depth};
+  if (parts == 1) return run_tiles(whole);
+  const Workspace sums(static_cast<std::size_t>(parts * g.m * g.n) * sizeof(float), stream);
+  GemmTask in_parts = whole;
+  in_parts.gemm.c = sums.as<float>();
+  in_parts.gemm.ldc = g.n;
+  in_parts.gemm.accumulate = false;
+  in_parts.gemm.epilogue = {};
+  run_tiles(in_parts);
+  sum_parts(sums.as<float>(), parts, g.m, g.n, whole.output(), stream);
 }
 
 void set_gemm_plan(std::optional<GemmPlan> plan) {

@@ -5,16 +5,17 @@
 
 namespace fnn::cuda {
 
-// kRows x kColumns of C; 256 threads with 8x8, 8x4 or 4x4 each. Every sum is taken in the order of depth.
-template <int rows, int columns, class OperandA, class OperandB>
+// kRows x kColumns of C; a thread has 8x8, 8x4 or 4x4. Every sum is taken in the order of depth.
+template <int rows, int columns, int stages, class OperandA, class OperandB>
 class FfmaTile {
  public:
-  static constexpr int kRows = rows, kColumns = columns, kThreads = 256;
+  static constexpr int kRows = rows, kColumns = columns;
+  static constexpr int kThreads = rows * columns >= 64 * 64 ? 256 : rows * columns / 16;
+  static constexpr int kBlocks = 512 / kThreads;  // on a multiprocessor at once
   // 4 floats between rows along depth: 8 threads that read 8 neighbouring rows meet all banks.
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 16, 4>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 16, 4>;
-  static constexpr int kStages = 3;
-  static constexpr int kBlocks = 2;  // on a multiprocessor, for their registers
+  static constexpr int kStages = stages;
   static constexpr int kOwnShared = 0;
 
   // C += A B over one tile of depth.
@@ -37,20 +38,26 @@ class FfmaTile {
     }
   }
 
-  // Calls visit(row, column, sum) for this thread's elements.
-  template <class Visit>
+  // Calls visit(row in the slab, column, sum) for this thread's elements of a slab of rows.
+  template <int slab, class Visit>
   __device__ void for_each(const Visit& visit) const {
 #pragma unroll
-    for (int i = 0; i < kHeight; ++i)
+    for (int i = 0; i < 4; ++i)
 #pragma unroll
       for (int j = 0; j < kWidth; ++j)
         visit(place<LayoutA, kThreadRows>(thread_row(), i), place<LayoutB, kThreadColumns>(thread_column(), j),
-              sums_[i][j]);
+              sums_[slab * 4 + i][j]);
   }
 
  private:
   static constexpr int kThreadColumns = columns >= 64 ? 16 : 8, kThreadRows = kThreads / kThreadColumns;
   static constexpr int kHeight = rows / kThreadRows, kWidth = columns / kThreadColumns;
+
+ public:
+  // Four rows of each thread.
+  static constexpr int kSlabs = kHeight / 4, kSlabRows = rows / kSlabs;
+
+ private:
   // Where both fragments come in pairs, more of them at a time than fit into registers.
   static constexpr int kUnrolled = LayoutA::kAlongDepth && LayoutB::kAlongDepth ? 2 : LayoutA::kDepth / 2;
   static_assert(kHeight % 4 == 0 && kWidth % 4 == 0);

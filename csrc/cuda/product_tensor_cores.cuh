@@ -10,15 +10,18 @@
 
 namespace fnn::cuda {
 
-// kRows x kColumns of C; 8 warps with 64x32 or 32x32 each.
+// kRows x kColumns of C; a warp has 64x32 or 32x32.
 template <Compute compute, int rows, int columns, int stages, class OperandA, class OperandB>
 class TensorTile {
  public:
-  static constexpr int kRows = rows, kColumns = columns, kThreads = 256;
+  static constexpr int kRows = rows, kColumns = columns;
+  static constexpr int kThreads = rows * columns >= 128 * 64 ? 256 : 128;
+  // On a multiprocessor at once. Without tensor cores the products take more registers than two blocks can have.
+  static constexpr int kBlocks = TensorCore<compute>::kInHardware ? 512 / kThreads : 1;
+  static constexpr int kSlabs = 1, kSlabRows = rows;
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 32, 0>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 32, 0>;
   static constexpr int kStages = stages;
-  static constexpr int kBlocks = TensorCore<compute>::kInHardware ? 2 : 1;  // on a multiprocessor, for their registers
   static constexpr int kOwnShared = kMostShown * static_cast<int>(sizeof(ShownRegisters));  // without tensor cores
 
   __device__ void multiply(const float* a, const float* b) {
@@ -37,7 +40,7 @@ class TensorTile {
     }
   }
 
-  template <class Visit>
+  template <int, class Visit>
   __device__ void for_each(const Visit& visit) const {
     const int thread = static_cast<int>(threadIdx.x), g = thread % 32 / 4, t = thread % 4;
     const int row = thread / 32 / kWarpsAcross * kHeight, column = thread / 32 % kWarpsAcross * kWidth;

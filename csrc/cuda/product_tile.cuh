@@ -3,7 +3,7 @@
 // An operand is a matrix over rows (of A, or columns of B) and depth (what the sums run over) that need not lie
 // anywhere as a matrix: a class with
 //   kAlongDepth        whether neighbours in depth (else in rows) are neighbours in memory
-//   Row row(int i)     what is to know about a row, and about a place in depth, beyond their ends too
+//   Row row(i)         what is to know about a row, and about a place in depth, beyond their ends too
 //   Depth depth(int k)
 //   bool present(row, depth)      whether there is an element there; else it is zero
 //   const float* at(row, depth)   where it is then, else anywhere
@@ -53,35 +53,54 @@ struct TileLayout {
   }
 };
 
+// How the threads of a block share out a tile, in chunks of four elements of a line of memory.
+template <class Layout, int kRows, int kThreads, int kWidth>
+struct LoaderPlace {
+  static constexpr int kLength = Layout::kAlongDepth ? Layout::kDepth : kRows;  // of a line
+  static constexpr int kLines = Layout::kAlongDepth ? kRows : Layout::kDepth;
+  static constexpr int kAcross = kLength / 4, kDown = kThreads / kAcross;  // chunks in a line, lines at once
+  static constexpr int kTurns = (kLines + kDown - 1) / kDown;
+  static constexpr int kParts = 4 / kWidth;
+  // From one turn to the next a thread keeps its place in the line, and in what the layout exchanges.
+  static_assert(kThreads % kAcross == 0 && (kDown & (kDown - 1)) == 0 && kDown % 2 == 0);
+
+  static __device__ int chunk() { return thread_anew() % kAcross * 4; }
+  static __device__ int line() { return thread_anew() / kAcross; }
+  static __device__ bool beyond(int turn, int line) {
+    return kDown * (turn + 1) > kLines && line + turn * kDown >= kLines;
+  }
+};
+
 // One thread's part in loading the tiles of `kRows` rows of an operand, kWidth (1 or 4) elements at a time. What there
 // is to know of the rows is found out once, and kept in shared memory: registers are what the sums need.
 template <class Operand, class Layout, int kRows, int kThreads, int kWidth>
 class TileLoader {
  public:
   using Row = typename Operand::Row;
+  static constexpr int kKeptRows = kRows;
 
-  // By all threads of a block; there is to be a barrier before the first load. rows: of kRows elements, shared.
-  __device__ TileLoader(const Operand& operand, int first_row, Row* rows) : operand_(operand), rows_(rows) {
+  // By all threads of a block; there is to be a barrier before the first load. rows: of kKeptRows elements, shared.
+  template <class Index>
+  __device__ TileLoader(const Operand& operand, Index first_row, int /*first_depth*/, Row* rows)
+      : operand_(operand), rows_(rows) {
     for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kThreads) rows[i] = operand.row(first_row + i);
   }
 
-  // The tile of depth [k, k + kDepth).
-  __device__ void load(float* tile, int k) const {
-    const int thread = thread_anew(), along = thread % kAcross * 4, line = thread / kAcross;
-    if constexpr (kAlongDepth) {
+  // The tile of depth [k, k + kDepth), of which there is nothing from `end` on; tile by tile.
+  __device__ void load(float* tile, int k, int /*end*/) const {
+    const int along = Place::chunk(), line = Place::line();
+    if constexpr (Layout::kAlongDepth) {
       float* to = tile + Layout::at(line, along);
       Depth depths[kParts];
       Row of_rows[kTurns];  // all before the first copy: between reads and copies the hardware wants a pause
 #pragma unroll
-      for (int turn = 0; turn < kTurns; ++turn) {
-        const bool sure = kDown * (turn + 1) <= kRows;
-        of_rows[turn] = rows_[sure || line + turn * kDown < kRows ? line + turn * kDown : 0];
-      }
+      for (int turn = 0; turn < kTurns; ++turn)
+        of_rows[turn] = rows_[Place::beyond(turn, line) ? 0 : line + turn * kDown];
 #pragma unroll
       for (int part = 0; part < kParts; ++part) depths[part] = operand_.depth(k + along + part * kWidth);
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        if (kDown * (turn + 1) > kRows && line + turn * kDown >= kRows) break;
+        if (Place::beyond(turn, line)) break;
 #pragma unroll
         for (int part = 0; part < kParts; ++part)
           copy(to + Layout::at(turn * kDown, 0) + part * kWidth, of_rows[turn], depths[part]);
@@ -93,7 +112,7 @@ class TileLoader {
       for (int part = 0; part < kParts; ++part) of_rows[part] = rows_[along + part * kWidth];
 #pragma unroll
       for (int turn = 0; turn < kTurns; ++turn) {
-        if (kDown * (turn + 1) > kDepth && line + turn * kDown >= kDepth) break;
+        if (Place::beyond(turn, line)) break;
         const Depth depth = operand_.depth(k + line + turn * kDown);
 #pragma unroll
         for (int part = 0; part < kParts; ++part)
@@ -104,14 +123,8 @@ class TileLoader {
 
  private:
   using Depth = typename Operand::Depth;
-  static constexpr bool kAlongDepth = Operand::kAlongDepth;
-  static constexpr int kDepth = Layout::kDepth;
-  static constexpr int kAcross = (kAlongDepth ? kDepth : kRows) / 4;  // chunks of four in a line of memory
-  static constexpr int kDown = kThreads / kAcross;                    // lines that are loaded at once
-  static constexpr int kTurns = ((kAlongDepth ? kRows : kDepth) + kDown - 1) / kDown;
-  static constexpr int kParts = 4 / kWidth;
-  // From one turn to the next a thread keeps its place in the line, and in what the layout exchanges.
-  static_assert(kThreads % kAcross == 0 && (kDown & (kDown - 1)) == 0 && kDown % 2 == 0);
+  using Place = LoaderPlace<Layout, kRows, kThreads, kWidth>;
+  static constexpr int kDown = Place::kDown, kTurns = Place::kTurns, kParts = Place::kParts;
 
   __device__ void copy(float* to, const Row& row, const Depth& depth) const {
     copy_async<4 * kWidth>(to, operand_.at(row, depth), operand_.present(row, depth));

@@ -6,32 +6,32 @@ namespace {
 
 using std::int64_t;
 
+template <int kWidth>
 struct SumParts {
   const float* parts;
-  int64_t part_count, count;
-  float* to;
-  bool accumulate, whole;
+  int64_t part_count, part_size, across;
+  ActivatedOutput output;
 
-  __device__ void operator()(int64_t pack) const {
-    const int64_t at = pack * kPack, left = count - at;
-    Pack sum = {};
+  __device__ void operator()(int64_t i) const {
+    Channels<float, kWidth> sum = {};
     for (int64_t part = 0; part < part_count; ++part) {
-      const Pack more = load_pack(parts + part * count + at, left, whole);
-      for (int i = 0; i < kPack; ++i) sum.v[i] += more.v[i];
+      const auto more = load_channels<kWidth>(parts + part * part_size + i * kWidth);
+      for (int j = 0; j < kWidth; ++j) sum.at[j] += more.at[j];
     }
-    if (accumulate) {
-      const Pack before = load_pack(to + at, left, whole);
-      for (int i = 0; i < kPack; ++i) sum.v[i] += before.v[i];
-    }
-    store_pack(to + at, sum, left, whole);
+    const int64_t row = i / across;
+    output.template finish<kWidth>(row, (i - row * across) * kWidth, sum.at);
   }
 };
 
 }  // namespace
 
-void sum_parts(const float* parts, int64_t part_count, int64_t count, float* to, bool accumulate, cudaStream_t stream) {
-  const bool whole = count % kPack == 0 && aligned(parts, to);
-  for_each((count + kPack - 1) / kPack, stream, SumParts{parts, part_count, count, to, accumulate, whole});
+void sum_parts(const float* parts, int64_t part_count, int64_t rows, int64_t columns, const ActivatedOutput& output,
+               cudaStream_t stream) {
+  const bool lie_right = output.line % kPack == 0 || rows == 1;
+  with_width(columns, lie_right, {parts, output.c, output.z}, [&](auto width) {
+    const int64_t across = columns / width;
+    for_each(rows * across, stream, SumParts<width>{parts, part_count, rows * columns, across, output});
+  });
 }
 
 }  // namespace fnn::cuda
