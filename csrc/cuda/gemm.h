@@ -13,9 +13,9 @@
 
 namespace fnn::cuda {
 
-// A block's rows and columns of C: 32, 64 or 128 of both (not 32 with tensor cores; 64 instead of 128 where lines are no
-// fours of floats, or where a block may not have as much shared memory); or all rows, at most 8, and 128 columns, with
-// B as it is and without tensor cores.
+// A block's rows and columns of C: 32, 64 or 128 of both (not 32 with tensor cores; 64 instead of 128 where lines are
+// no fours of floats, or where a block may not have as much shared memory); or all rows, at most 8, and 128 columns,
+// with B as it is and without tensor cores.
 enum class TileSize : int { small, medium, large, few_rows };
 
 struct GemmPlan {
