@@ -16,8 +16,11 @@ class TensorTile {
  public:
   static constexpr int kRows = rows, kColumns = columns;
   static constexpr int kThreads = rows * columns >= 128 * 64 ? 256 : 128;
-  // On a multiprocessor at once. Without tensor cores the products take more registers than two blocks can have.
-  static constexpr int kBlocks = TensorCore<compute>::kInHardware ? 512 / kThreads : 1;
+  // On a multiprocessor at once, for their registers. Of the large tiles, sm_86, 89 and 120 have shared memory for one.
+  // Without tensor cores the products take more registers than two blocks can have.
+  static constexpr bool kOne =
+      (kArchitecture == 860 || kArchitecture == 890 || kArchitecture == 1200) && columns == 128;
+  static constexpr int kBlocks = kOne || !TensorCore<compute>::kInHardware ? 1 : 512 / kThreads;
   static constexpr int kSlabs = 1, kSlabRows = rows;
   using LayoutA = TileLayout<OperandA::kAlongDepth, rows, 32, 0>;
   using LayoutB = TileLayout<OperandB::kAlongDepth, columns, 32, 0>;
