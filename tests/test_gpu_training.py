@@ -6,6 +6,7 @@ from emulator import cupy_standin
 
 import fastnn
 from fastnn import _devices, layers, metrics, models, optimizers, regularizers, schedules
+from fastnn.models import forward_graphs
 from fastnn.models.batches import Batch
 
 WAYS = {"graphs": {"device": "cuda"}, "eager": {"device": "cuda", "capture": False}}
@@ -196,6 +197,37 @@ def test_ids_on_the_gpu_are_checked(gpu):
         compiled(stack, device="cuda").fit(gpu.xp.asarray(ids + 8), y)
 
 
+METRICS = {
+    "labels": [metrics.SparseCategoricalAccuracy, lambda: metrics.SparseTopKCategoricalAccuracy(2), metrics.AUC,
+               lambda: metrics.AUC(curve="PR"), metrics.Precision, lambda: metrics.Precision([0.2, 0.5], class_id=2),
+               metrics.Recall, lambda: metrics.Recall(0.3, class_id=0)],
+    "dense": [metrics.CategoricalAccuracy, metrics.BinaryAccuracy, lambda: metrics.TopKCategoricalAccuracy(2),
+              metrics.MeanAbsoluteError, metrics.MeanSquaredError, metrics.RootMeanSquaredError],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("form", "make_metric"), [(form, make) for form in METRICS for make in METRICS[form]])
+def test_each_metric(form, make_metric, weighted):
+    x, y = data(mlp)
+    y = np.eye(3, dtype=np.float32)[y] if form == "dense" else y
+    loss = "categorical_crossentropy" if form == "dense" else "sparse_categorical_crossentropy"
+    weights = np.linspace(0.5, 2, len(x)).astype(np.float32)
+
+    def use(model):
+        way = {"device": model.device, "capture": model.capture}
+        model.compile("adam", loss, **{"weighted_metrics" if weighted else "metrics": [make_metric()]}, **way)
+        history = model.fit(x, y, batch_size=8, sample_weight=weights, epochs=2, verbose=0).history
+        return history, model.evaluate(x, y, batch_size=8, sample_weight=weights, verbose=0)
+
+    check_everywhere(use, mlp)
+
+
+def test_every_metric_is_tested():
+    made = {type(make()) for makes in METRICS.values() for make in makes}
+    assert made == set(metrics.KNOWN.values())
+
+
 def test_weights_of_samples_and_classes():
     x, y = data(mlp)
 
@@ -304,6 +336,42 @@ def test_graphs_are_launched(gpu, monkeypatch):
     assert (len(captured), len(launched)) == (1, 3)
     compiled(mlp, device="cuda", capture=False).fit(x, y, batch_size=16, verbose=0)
     assert (len(captured), len(launched)) == (1, 3)
+
+
+def test_predictions_are_launched(gpu, monkeypatch):
+    """Of five batches of a size two run as they are; then one graph is captured, for all that come."""
+    x, _ = data(mlp, 80)
+    launched, captured = [], []
+    launch, capture = _devices.Graph.launch, _devices.Gpu.capture
+    monkeypatch.setattr(_devices.Graph, "launch", lambda self: (launched.append(self), launch(self)))
+    monkeypatch.setattr(_devices.Gpu, "capture", lambda self, work: (captured.append(work), capture(self, work))[1])
+    model, eager = compiled(mlp, device="cuda"), compiled(mlp, device="cuda", capture=False)
+    wanted = flat(eager.predict(x, batch_size=16, verbose=0))
+    assert not captured
+    assert flat(model.predict(x, batch_size=16, verbose=0)) == wanted
+    assert (len(captured), len(launched)) == (1, 3)
+    monkeypatch.setattr(forward_graphs, "_PIECE", 2 * 16 * (8 + 3) * 4)
+    assert flat(model.predict(gpu.xp.asarray(x), batch_size=16, verbose=0)) == wanted
+    assert (len(captured), len(launched)) == (1, 8)
+    assert flat(model.predict_on_batch(x[:16])) == flat(eager.predict_on_batch(x[:16]))
+    assert len(launched) == 9
+
+
+def test_predictions_follow_the_weights():
+    """Graphs read what training, set_weights and compile have left."""
+    x, y = data(cnn, 80)
+
+    def use(model):
+        outputs = [model.predict(x, batch_size=16, verbose=0)]
+        model.fit(x, y, verbose=0)
+        outputs.append(model.predict(x, batch_size=16, verbose=0))
+        model.set_weights([w * 0.5 for w in model.get_weights()])
+        outputs += [model.predict(x, batch_size=size, verbose=0) for size in (16, 80, 16)]
+        model.compile("sgd", "sparse_categorical_crossentropy", device=model.device, capture=model.capture)
+        model.fit(x, y, verbose=0)
+        return [*outputs, model.predict(x, batch_size=16, verbose=0)]
+
+    check_everywhere(use, cnn)
 
 
 def test_from_device_to_device():

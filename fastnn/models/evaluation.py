@@ -87,7 +87,7 @@ def _outputs(model: Any, source: Any, out: np.ndarray | None, hooks: CallbackLis
     inference = model._inference
     before, after = hooks.has("on_predict_batch_begin"), hooks.has("on_predict_batch_end")
     captured = model._captures("predict", inference.uncaptured)
-    if captured and model.device == "cpu" and out is not None and not before and not after:
+    if captured and out is not None and not before and not after:
         yield from inference.fill(source, out)
         return
     seen = 0

@@ -2,7 +2,8 @@
 
 The first batch of a size runs eagerly while a tape records it; the arithmetic, and so every bit, is the same. The
 weights lie where training changes them, so a tape goes on to be right; when they are laid out anew, or layers come or
-go, or the number of threads changes, it's recorded again.
+go, or the number of threads changes, it's recorded again. On a GPU the same holds for the graphs of
+``forward_graphs.py``.
 """
 
 import threading
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastnn._backend import empty, get_num_threads, kernels, on, to_device, to_host
 from fastnn.models.flat import layout_count
+from fastnn.models.forward_graphs import ForwardGraphs
 from fastnn.models.pace import Pace
 from fastnn.models.sources import ArrayBatches
 from fastnn.models.step import is_native
@@ -49,6 +51,7 @@ class Inference:
         self.call: Any = _no_tape
         self._predictor: Any = None
         self._tapes: dict[int, Any] = {}
+        self._graphs = ForwardGraphs(self._model)
         self._recorded: tuple[Any, ...] = ()
 
     @property
@@ -68,7 +71,16 @@ class Inference:
 
     def _on_gpu(self, x: np.ndarray) -> np.ndarray:
         with self._lock, on(self._model.device, self._model.compute):
-            return np.array(to_host(self._model.forward(to_device(x), False)))
+            if not self._model.capture or self.uncaptured:
+                return to_host(self._model.forward(to_device(x), False))
+            return self._current_graphs().batch(x)
+
+    def _current_graphs(self) -> ForwardGraphs:
+        """The graphs, captured since what they depend on changed last."""
+        if self._recorded != self._now():
+            self.forget()
+            self._recorded = self._now()
+        return self._graphs
 
     def fill(self, source: ArrayBatches, out: np.ndarray) -> Iterator[np.ndarray]:
         """Outputs for every batch of arrays in their order, into `out`, part by part: many batches in a call."""
@@ -81,7 +93,11 @@ class Inference:
                 begin = rows.stop
                 yield out[rows]
 
-    def _fill(self, x: np.ndarray, out: np.ndarray, size: int, batches: int) -> None:
+    def _fill(self, x: Any, out: np.ndarray, size: int, batches: int) -> None:
+        if self._model.device != "cpu":
+            with on(self._model.device, self._model.compute):
+                self._current_graphs().fill(x, out, size)
+            return
         tape, done = self._tape(size), 0
         if tape is None:
             out[:size] = self._record(x[:size])
@@ -92,7 +108,7 @@ class Inference:
             tape.replay(batches - done, x[size * done :], out[size * done :])
 
     def can_capture(self) -> bool:
-        """Whether batches are to be replayed."""
+        """Whether batches are to be replayed by tapes."""
         return self._model.capture and self._model.device == "cpu" and not self.uncaptured
 
     def _now(self) -> tuple[Any, ...]:
