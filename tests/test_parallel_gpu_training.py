@@ -45,10 +45,22 @@ say([type(way).__name__ for way in comm._on_devices._ways.values()])
     assert out[1][0][1][1] == by_graphs[1], "ranks have different weights"
 
 
-def test_sharded_is_for_the_cpu(tmp_path):
-    script = SCRIPT.replace("SAMPLES", "16")
-    script += "say(fails(lambda: trained(distributed.Sharded('adam'), device='cuda')))"
-    for (failure,) in run_on_gpus(tmp_path, script, 2):
-        assert failure["text"] == (
-            "Sharded: the model must be on the CPU, got one on a GPU. Use the optimizer itself there."
-        )
+@pytest.mark.parametrize(("world", "samples"), [(1, 16), (2, 51), (3, 48)])
+def test_a_sharded_optimizer(world, samples, tmp_path):
+    """Each rank's part of the step is that of the whole one, and that of the CPU."""
+    script = SCRIPT.replace("SAMPLES", str(samples))
+    script += """
+sharded = distributed.Sharded(fastnn.optimizers.AdamW(0.01, weight_decay=0.1))
+say([trained(distributed.Sharded(fastnn.optimizers.AdamW(0.01, weight_decay=0.1)), **options)
+     for options in ({}, {"device": "cuda"}, {"device": "cuda", "capture": False})])
+say(trained(sharded, device="cuda") == trained(fastnn.optimizers.AdamW(0.01, weight_decay=0.1), device="cuda"))
+say(sum(a.size for name, a in sharded.state_arrays().items() if name.startswith("exp_avg/")))
+"""
+    out = run_on_gpus(tmp_path, script, world)
+    for (on_cpu, by_graphs, eager), same_as_whole, _ in out:
+        assert by_graphs == eager
+        assert by_graphs == on_cpu or world == 3  # sums of three depend on their order
+        assert same_as_whole or world == 3
+        assert by_graphs[1] == out[0][0][1][1], "ranks have different weights"
+    held = [state for *_, state in out]
+    assert min(held) > 0 and max(held) <= -(-sum(held) // world) + 16 * world

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import _check, optimizers
+from fastnn import _backend, _check, optimizers
 from fastnn.distributed import state
 from fastnn.distributed.communicator import Communicator
 
@@ -86,12 +86,11 @@ class Sharded(optimizers.Optimizer):
         if comm is None:
             remedy = "Call fastnn.distributed.init() before compile."
             _check.fail("Sharded", "the model", "compiled after init", "a call before", remedy)
-        if not isinstance(flat_param, np.ndarray):
-            remedy = "Use the optimizer itself there."
-            _check.fail("Sharded", "the model", "on the CPU", "one on a GPU", remedy)
         self._comm, self._all, self._flat = comm, list(parameters), flat_param
         begin, end = self.part(comm.rank)
-        self.inner.build(self._pieces(flat_grad), flat_param[begin:end], flat_grad[begin:end])
+        inner = self.inner
+        inner.build(self._pieces(flat_grad), flat_param[begin:end], flat_grad[begin:end])
+        self.stop_flag, self._step, self._skipped = inner.stop_flag, inner._step, inner._skipped
 
     def part(self, rank: int) -> tuple[int, int]:
         """(begin, end) of a rank's part of the flat arrays: of equal length, but for what the last ones lack."""
@@ -102,10 +101,10 @@ class Sharded(optimizers.Optimizer):
     def _pieces(self, flat_grad: Array) -> list[Piece]:
         assert self._comm is not None
         begin, end = self.part(self._comm.rank)
-        base = self._flat.__array_interface__["data"][0]
+        base = _backend.address(self._flat)
         pieces = []
         for parameter in self._all:
-            start = (parameter.value.__array_interface__["data"][0] - base) // self._flat.itemsize
+            start = (_backend.address(parameter.value) - base) // self._flat.itemsize
             low, high = max(start, begin), min(start + parameter.value.size, end)
             if low < high:
                 value, grad = self._flat[low:high], flat_grad[low:high]
@@ -132,7 +131,7 @@ class Sharded(optimizers.Optimizer):
     def step(self) -> None:
         """Update this rank's part and give it to all ranks, theirs to this one."""
         assert self._comm is not None
-        self.scheduled_step(self.upcoming_rates(1), np.zeros(1, np.int64))
+        self.scheduled_step(_backend.to_device(self.upcoming_rates(1)), _backend.zeros(1, np.int64))
         for rank in range(self._comm.world_size):
             begin, end = self.part(rank)
             self._comm.broadcast(self._flat[begin:end], rank)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import _check, distributed
-from fastnn._backend import kernels, to_device, to_host
+from fastnn._backend import kernels, to_device, to_host, zeros
 from fastnn.callbacks import CallbackList
 from fastnn.distributed.sharded import Sharded, part_size
 from fastnn.models.batch_graphs import BatchGraphs
@@ -45,8 +45,9 @@ class ShardedBatches:
 class ParallelFit:
     """The steps of a model that several ranks train; all ranks make it at the same time.
 
-    On the CPU the gradients move to memory that the ranks of a host share, so that to sum them copies nothing. All
-    ranks get the parameters and the optimizer's state of rank 0.
+    On the CPU the gradients move to memory that the ranks of a host share, so that to sum them copies nothing; on GPUs
+    to memory of whole parts, where the optimizer is `Sharded`. All ranks get the parameters and the optimizer's state
+    of rank 0.
 
     Args:
         model: compiled and built, the same on all ranks.
@@ -59,14 +60,16 @@ class ParallelFit:
         self._sums = comm.empty(4, np.float64)
         captures = model.capture and not self._step.uncaptured
         self._gradients: Callable[[Batch], Any] = self._differentiate
-        if model.device == "cpu":
-            self._shared = comm.empty(part_size(self._flat.value.size, comm.world_size) * comm.world_size)
+        on_cpu = model.device == "cpu"
+        if on_cpu or isinstance(self._optimizer, Sharded):
+            size = part_size(self._flat.value.size, comm.world_size) * comm.world_size
+            self._shared = comm.empty(size) if on_cpu else zeros(size)
             self._flat.move_gradients(self._shared)
             self._optimizer.rebind(self._flat.grad)
-            model._replay = BatchReplay(self._step, self._optimizer)
-            if captures:
-                tapes = BatchTapes(self._differentiate)
-                self._gradients = lambda batch: tapes.run(batch, len(batch.x), 1)
+            model._replay = (BatchReplay if on_cpu else BatchGraphs)(self._step, self._optimizer)
+        if captures and on_cpu:
+            tapes = BatchTapes(self._differentiate)
+            self._gradients = lambda batch: tapes.run(batch, len(batch.x), 1)
         elif captures:
             self._gradients = BatchGraphs(self._step, self._optimizer).differentiate
         comm.broadcast(self._flat.values)
