@@ -3,6 +3,9 @@
 Every `__global__` function must have been run by each of them.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 from cases import CASES
 from emulator import backgrounds, rows
@@ -40,3 +43,13 @@ def test_every_kernel_is_run(tool, begun):
     kernels = rows.kernels_of_sources()
     assert launched <= set(kernels), "names are read wrongly"
     assert set(kernels) - launched == set(ELSEWHERE), {name: kernels[name] for name in set(kernels) - launched}
+
+
+def test_the_documentation_counts_every_kernel():
+    text = (Path(__file__).parents[1] / "docs" / "cuda.md").read_text()
+    table = text.split("## Every `__global__` function")[1]
+    rows_of_table = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert all(len(row) == 4 and all(cell.strip() for cell in row) for row in rows_of_table)
+    documented = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows_of_table))
+    assert len(documented) == len(set(documented))
+    assert set(documented) == set(rows.kernels_of_sources())
