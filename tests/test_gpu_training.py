@@ -223,6 +223,26 @@ def test_each_metric(form, make_metric, weighted):
     check_everywhere(use, mlp)
 
 
+@pytest.mark.filterwarnings("ignore:(fit|evaluate). .*compute outside")
+@pytest.mark.parametrize("kind", ["metrics", "weighted_metrics"])
+def test_a_metric_in_python(kind):
+    """It sees NumPy's arrays, whatever the device."""
+    x, y = data(mlp)
+    weights = np.linspace(0.5, 2, len(x)).astype(np.float32)
+
+    def margin(y_true, y_pred):
+        assert type(y_true) is type(y_pred) is np.ndarray
+        return y_pred.max(axis=1) - y_pred[np.arange(len(y_true)), y_true]
+
+    def use(model):
+        way = {"device": model.device, "capture": model.capture}
+        model.compile("adam", "sparse_categorical_crossentropy", **{kind: [margin]}, **way)
+        history = model.fit(x, y, batch_size=8, sample_weight=weights, epochs=2, verbose=0).history
+        return history, model.evaluate(x, y, batch_size=8, sample_weight=weights, verbose=0)
+
+    check_everywhere(use, mlp)
+
+
 def test_every_metric_is_tested():
     made = {type(make()) for makes in METRICS.values() for make in makes}
     assert made == set(metrics.KNOWN.values())

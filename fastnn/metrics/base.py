@@ -103,7 +103,8 @@ class Metric:
 class Custom(Metric):
     """A metric in Python: function(y_true, y_pred) -> float[n], one value a sample; the result is their weighted mean.
 
-    Targets reach it as the user gave them (as an array); it can't be saved with a model.
+    Targets reach it as the user gave them (as an array); it can't be saved with a model. It works with NumPy's arrays:
+    of a model on a GPU targets and outputs are copied to the CPU for each batch.
     """
 
     native = False
@@ -119,10 +120,13 @@ class Custom(Metric):
         return isinstance(y_true, np.ndarray)
 
     def accumulate(self, y_true: Array, y_pred: Array, weights: Array | None) -> None:
+        y_true, y_pred = _backend.to_host(y_true), _backend.to_host(y_pred)
         values = np.asarray(self.function(y_true, y_pred), np.float64)
         if values.shape != y_pred.shape[:1]:
             _check.fail(self.name, "the function's result", f"of shape {y_pred.shape[:1]}", _check.describe(values))
-        self.state += (values.sum(), len(values)) if weights is None else (values @ weights, weights.sum())
+        weights = None if weights is None else _backend.to_host(weights)
+        sums = (values.sum(), len(values)) if weights is None else (values @ weights, weights.sum())
+        _backend.assign(self.state, self.sums + sums)
 
     def get_config(self) -> dict[str, Any]:
         given = _check.describe(self.function)
