@@ -31,7 +31,7 @@ class Sharded(optimizers.Optimizer):
     """An optimizer whose state is divided among the ranks: with n ranks each one keeps an n-th of it.
 
     A step sums each rank's part of the gradients, updates that part of the parameters and hands it to all. The
-    result is that of the optimizer itself, to the bit.
+    result is that of the optimizer itself, to the bit on up to two hosts (more are summed in another order).
 
     Args:
         optimizer: a name or an object of `fastnn.optimizers` whose update goes element by element: Lamb, LARS and Muon
