@@ -74,6 +74,10 @@ class Gpu:
         self.allocations += 1
         return self.xp.zeros(shape, dtype)
 
+    def free_memory(self) -> int:
+        """Bytes that nothing takes up."""
+        return self.xp.cuda.runtime.memGetInfo()[0]
+
     def capture(self, work: Callable[[], Any]) -> "Graph":
         """What `work` enqueues, as a graph; it isn't run. `work` must have run before, so that all memory is there."""
         kept: list[Any] = []

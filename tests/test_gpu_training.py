@@ -8,6 +8,7 @@ import fastnn
 from fastnn import _devices, layers, metrics, models, optimizers, regularizers, schedules
 from fastnn.models import forward_graphs
 from fastnn.models.batches import Batch
+from fastnn.models.loader_batches import LoaderBatches
 
 WAYS = {"graphs": {"device": "cuda"}, "eager": {"device": "cuda", "capture": False}}
 
@@ -442,6 +443,36 @@ def test_sequences(weighted):
         return model.fit(ids, y, sample_weight=weights, batch_size=6, epochs=3, verbose=0).history, model.predict(ids)
 
     check_everywhere(use, stack)
+
+
+@pytest.mark.parametrize("room", [1 << 30, 0])
+@pytest.mark.parametrize("options", [{"shuffle": True}, {"drop_last": True}, {"shuffle": True, "augment": None}])
+def test_a_loader_of_images(gpu, monkeypatch, options, room):
+    """Batches are made on the GPU where it has room for the data, and are those of the CPU either way."""
+    monkeypatch.setattr(gpu.xp.cuda.runtime, "memGetInfo", lambda: (room, room))
+    made = []
+    gather = LoaderBatches.gather
+    monkeypatch.setattr(LoaderBatches, "gather", lambda self, index: made.append(index) or gather(self, index))
+    x, y = data(cnn)
+    x, weights = (x * 20 + 100).astype(np.uint8), np.linspace(0.5, 2, len(x))
+    augment = fastnn.data.Augment(padding=2, flip="horizontal_and_vertical")
+
+    def use(model):
+        loader = fastnn.data.Loader(
+            x,
+            y,
+            weights,
+            batch_size=12,
+            seed=2**63 + 5,
+            scale=1 / 255,
+            mean=[0.4, 0.5],
+            **{"augment": augment, **options},
+        )
+        one = model.fit(loader, epochs=3, verbose=0, validation_data=loader).history
+        return one, model.fit(loader, epochs=2, initial_epoch=1, verbose=0).history, loader.epoch, model.get_weights()
+
+    check_everywhere(use, cnn)
+    assert bool(made) == bool(room)
 
 
 def test_augmented_images():

@@ -107,14 +107,14 @@ def test_a_consumers_exception_leaves_no_thread():
 def test_an_exception_of_the_thread_is_raised_here(prefetch, monkeypatch):
     x, y, _ = arrays()
     loader = Loader(x, y, batch_size=5, prefetch=prefetch)
-    make = loader._maker.make
+    make = loader.maker.make
 
     def fail_at_ten(x, index, *rest):
         if 10 in index:
             raise RuntimeError("no sample 10")
         make(x, index, *rest)
 
-    monkeypatch.setattr(loader._maker, "make", fail_at_ten)
+    monkeypatch.setattr(loader.maker, "make", fail_at_ten)
     seen = []
     with pytest.raises(RuntimeError, match="no sample 10"):
         for _, labels in loader:

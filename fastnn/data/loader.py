@@ -82,12 +82,12 @@ class Loader:
         self.prefetch = integer("Loader", "prefetch", prefetch, 0)
         self.workers = integer("Loader", "workers", workers, 1)
         self.epoch = 0
-        self._maker = BatchMaker(self.x.shape[1:], augment, scale, mean, std, function="Loader")
+        self.maker = BatchMaker(self.x.shape[1:], augment, scale, mean, std, function="Loader")
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of a sample of a batch, as a model's ``input_shape``."""
-        return self._maker.shape
+        return self.maker.shape
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -122,19 +122,23 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _indices(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Which sample comes when in this epoch."""
         if self.shuffle:
             bits = np.random.Philox(key=np.array([self.seed, epoch], np.uint64))
             order = np.random.Generator(bits).permutation(len(self.x))
         else:
             order = np.arange(len(self.x))
-        order = order.astype(np.int64, copy=False)
+        return order.astype(np.int64, copy=False)
+
+    def _indices(self, epoch: int) -> Iterator[NDArray[np.int64]]:
+        order = self.order(epoch)
         for batch in range(len(self)):
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _prepare(self, index: NDArray[np.int64], epoch: int) -> Batch:
         x = _backend.host_empty((len(index), *self.input_shape), np.float32)
-        self._maker.make(self.x, index, x, self.seed, epoch)
+        self.maker.make(self.x, index, x, self.seed, epoch)
         rest = (self.y, self.sample_weight)
         return (x, *(array.take(index, axis=0) for array in rest if array is not None))
 

@@ -58,6 +58,11 @@ class Augment:
         pad = self.padding
         return (-pad, height + pad - out_height), (-pad, width + pad - out_width)
 
+    def limits(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], bool, bool]:
+        """``corners``, and whether samples are flipped horizontally and vertically."""
+        horizontal = self.flip in ("horizontal", "horizontal_and_vertical")
+        return *self.corners(height, width), horizontal, self.flip in ("vertical", "horizontal_and_vertical")
+
     def draw(
         self,
         index: NDArray[np.int64],
@@ -77,9 +82,7 @@ class Augment:
         """
         if moves is None:
             moves = np.empty((len(index), 4), np.int32)
-        top, left = self.corners(height, width)
-        horizontal = self.flip in ("horizontal", "horizontal_and_vertical")
-        vertical = self.flip in ("vertical", "horizontal_and_vertical")
+        top, left, horizontal, vertical = self.limits(height, width)
         _augment.draw(moves, index, seed, epoch & 0xFFFFFFFF, stream, top, left, horizontal, vertical)
         return moves
 
@@ -117,8 +120,12 @@ class BatchMaker:
         self._out = self._stored
         if augment is not None:
             self.shape = self._out = (*augment.output_size(*shape[:2]), shape[2])
-        factor, shift = _normalisation(function, scale, mean, std, self._out[2])
-        self._factor, self._shift = np.tile(factor, self._out[1]), np.tile(shift, self._out[1])
+        self.factor, self.shift = _normalisation(function, scale, mean, std, self._out[2])  # a channel's
+        self._factor, self._shift = np.tile(self.factor, self._out[1]), np.tile(self.shift, self._out[1])
+
+    def moves(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int], bool, bool]:
+        """(corner rows, corner columns, horizontal flips, vertical flips) that ``Augment.draw`` draws from."""
+        return ((0, 0), (0, 0), False, False) if self.augment is None else self.augment.limits(height, width)
 
     def make(
         self, x: NDArray[Any], index: NDArray[np.int64], out: NDArray[np.float32], seed: int = 0, epoch: int = 0

@@ -251,9 +251,14 @@ def make_batch(
 ) -> Batch:
     """A batch, or a whole data set, checked and converted; ``rule`` as in ``convert_x``."""
     data = convert_x(x, sample_shape, function, rule)
-    y, sample_weight = (
-        on_host(a, function, name, rule.device) for name, a in (("y", y), ("sample_weight", sample_weight))
-    )
+    return add_targets(data, y, sample_weight, targets, function, class_weight, rule.device)
+
+
+def add_targets(
+    data: Any, y: Any, sample_weight: Any, targets: Targets, function: str, class_weight: Any, device: str
+) -> Batch:
+    """A batch of x that is converted already, the rest being checked and converted."""
+    y, sample_weight = (on_host(a, function, name, device) for name, a in (("y", y), ("sample_weight", sample_weight)))
     n = data.shape[0]
     if y is None:
         fail(

@@ -35,7 +35,7 @@ def run_fit(model: Any, source: Any, validation: Any, hooks: CallbackList, epoch
     hooks.call("on_train_begin", logs)  # first of all: a callback may bring back what an earlier run has saved
     epochs = resumed(model, source, epochs)
     parallel = parallel_fit(model)
-    captured = capture(model, source) if model._step is not None and parallel is None else None
+    captured = capture(model, source) if epochs and model._step is not None and parallel is None else None
     if parallel is not None and isinstance(source, ArrayBatches):
         source = ShardedBatches(source, parallel.comm)
     for epoch in epochs:

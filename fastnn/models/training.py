@@ -10,6 +10,7 @@ from fastnn.callbacks import CallbackList, History
 from fastnn.models import evaluation, loops
 from fastnn.models.batches import Batch, InputRule, as_array, convert_x, is_array_like, make_batch, warn_nonfinite
 from fastnn.models.compiling import Compilable
+from fastnn.models.loader_batches import loader_on_gpu
 from fastnn.models.parallel import need_one_rank
 from fastnn.models.progress import resolve_verbose
 from fastnn.models.sent_batches import SentBatches
@@ -116,7 +117,9 @@ class Trainer(Compilable):
         if steps is not None:
             steps = _check.integer(function, "the number of steps", steps, 1)
         if not is_array_like(x):
-            source = self._stream(function, x, y, sample_weight, batch_size, class_weight)
+            plain = shuffle is not None and steps is y is sample_weight is batch_size is None
+            source = loader_on_gpu(self, x, class_weight) if plain else None
+            source = source or self._stream(function, x, y, sample_weight, batch_size, class_weight)
             return source if steps is None else Repeat(source, steps, going_on=shuffle is not None)
         size = _BATCH_SIZE if batch_size is None else _check.integer(function, "batch_size", batch_size, 1)
         rule = self._input_rule
@@ -130,9 +133,7 @@ class Trainer(Compilable):
         if data.targets[0].dtype == np.float32:
             warn_nonfinite(data.targets[0], function, "y")
         source = ArrayBatches(self._placed_batch(data), size, bool(shuffle))
-        if steps is not None:
-            source = Repeat(source, steps, going_on=shuffle is not None)
-        return source
+        return source if steps is None else Repeat(source, steps, going_on=shuffle is not None)
 
     def _stream(self, function: str, x: Any, y: Any, weight: Any, batch_size: Any, class_weight: Any) -> Any:
         def convert(bx: Any, by: Any, bw: Any) -> Batch:
@@ -202,14 +203,12 @@ class Trainer(Compilable):
             data = self._convert_batch(x, "predict")
             size = _BATCH_SIZE if batch_size is None else _check.integer("predict", "batch_size", batch_size, 1)
             source = ArrayBatches(Batch(data, (), None), size, False)
-            if steps is not None:
-                source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         else:
             if batch_size is not None:
                 fail("predict", "batch_size", "None where x is an iterable of batches", batch_size)
             source = StreamBatches(x, lambda bx, by, bw: Batch(self._convert_batch(bx, "predict"), (), None), "predict")
-            if steps is not None:
-                source = Repeat(source, _check.integer("predict", "steps", steps, 1))
+        if steps is not None:
+            source = Repeat(source, _check.integer("predict", "steps", steps, 1))
         hooks = CallbackList(callbacks, self, {"steps": source.steps, "verbose": level}, "predict")
         with _backend.on("cpu"):  # outputs of all batches are put together there
             return evaluation.run_prediction(self, source, hooks, level)

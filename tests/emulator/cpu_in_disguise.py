@@ -8,6 +8,8 @@ import contextlib
 import numpy as np
 from emulator.cupy_standin import ndarray
 
+from fastnn.data import _augment
+
 
 def _inside(argument):
     """NumPy's array inside of a stand-in."""
@@ -46,6 +48,12 @@ class Module:
     def note_nonfinite(self, value, found):
         if not np.isfinite(_inside(value)[0]):
             _inside(found)[0] = 1
+
+    def augment_batch(self, x, index, out, scale, shift, top, left, horizontal, vertical, state):
+        x, index, out, scale, shift, state = (_inside(a) for a in (x, index, out, scale, shift, state))
+        moves = np.empty((len(index), 4), np.int32)
+        _augment.draw(moves, index, int(state[0]), int(state[1]), 0, top, left, horizontal, vertical)
+        _augment.gather(x, index, out, moves, np.tile(scale, out.shape[2]), np.tile(shift, out.shape[2]))
 
     def TensorTable(self, params, grads, states, **settings):  # noqa: N802 (the kernels' name)
         return self._kernels.TensorTable(_inside(params), _inside(grads), _inside(states), **settings)

@@ -176,6 +176,7 @@ cuda = SimpleNamespace(
     Event=Event,
     get_current_stream=lambda: _stack()[-1] if _stack() else Stream(),
     alloc_pinned_memory=lambda size: bytearray(size),
+    runtime=SimpleNamespace(memGetInfo=lambda: (1 << 30, 1 << 31)),
 )
 
 
