@@ -468,6 +468,7 @@ def test_a_loader_of_images(gpu, monkeypatch, options, room):
             mean=[0.4, 0.5],
             **{"augment": augment, **options},
         )
+        model.fit(loader, epochs=0, verbose=0)
         one = model.fit(loader, epochs=3, verbose=0, validation_data=loader).history
         return one, model.fit(loader, epochs=2, initial_epoch=1, verbose=0).history, loader.epoch, model.get_weights()
 
