@@ -116,3 +116,19 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     for one, other in zip(before, model.get_weights()):
         np.testing.assert_array_equal(one, other)
     assert model.optimizer.iterations == count
+
+
+def test_a_loader_of_images_and_predictions_in_batches():
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 256, (22, 6, 6, 2)).astype(np.uint8), generator.integers(0, 3, 22)
+
+    def use(device):
+        fastnn.set_seed(1)
+        model = models.Sequential(cnn())
+        model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", device=device)
+        augment = fastnn.data.Augment(padding=1, flip="horizontal")
+        loader = fastnn.data.Loader(x, y, batch_size=6, shuffle=True, seed=4, scale=1 / 255, mean=0.5, augment=augment)
+        losses = model.fit(loader, epochs=3, verbose=0).history["loss"]
+        return [np.asarray(losses), model.predict(x / 255 - 0.5, batch_size=4, verbose=0), *model.get_weights()]
+
+    check_close(use("cuda"), use("cpu"))
