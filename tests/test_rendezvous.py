@@ -235,6 +235,23 @@ def test_the_launch_record_is_read_from_the_environment(environ, wanted):
     assert (record.rank, record.world, record.local_rank, record.local_world, record.host, record.port) == wanted
 
 
+LAUNCHERS = {  # in the order in which they are asked; each with a rank of its own
+    "RANK": {"RANK": "1", "WORLD_SIZE": "9"},
+    "SLURM": {"SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_NTASKS": "9"},
+    "OMPI": {"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "9"},
+    "PMI": {"PMI_RANK": "4", "PMI_SIZE": "9"},
+}
+
+
+@pytest.mark.parametrize("first", range(len(LAUNCHERS)))
+def test_launchers_are_asked_in_their_order(first):
+    environ = {"MASTER_ADDR": "n1", "MASTER_PORT": "9"}
+    for given in list(LAUNCHERS.values())[first:]:
+        environ |= given
+    assert launch.resolve(environ=environ).rank == first + 1
+    assert launch.resolve(rank=7, world_size=9, environ=environ).rank == 7
+
+
 def test_mpirun_on_one_host_needs_no_port():
     environ = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "2"}
     records = [launch.resolve(environ={**environ, "PMI_RANK": rank, "MPI_LOCALRANKID": rank}) for rank in "01"]
