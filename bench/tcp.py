@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 
 import ranks
@@ -62,6 +63,7 @@ def hosts_of_a_net(count):
         done = subprocess.run(["ip", *words], capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"tcp.py: ip {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
 
     made = []
     try:
@@ -81,6 +83,8 @@ def hosts_of_a_net(count):
             ip("-n", name, "addr", "add", f"{address}/24", "dev", INTERFACE)
             ip("-n", name, "link", "set", INTERFACE, "up")
             ip("-n", name, "link", "set", "lo", "up")
+        while any("tentative" in ip("-n", name, "addr", "show", "dev", INTERFACE) for name in names):
+            time.sleep(0.1)  # for a second or two IPv6 addresses aren't to be used, and MPICH would try to
         yield names, addresses
     finally:
         for name in made:

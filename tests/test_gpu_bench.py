@@ -148,7 +148,7 @@ def test_ranks_are_reported(gpu_script):
 
 
 def test_a_rank_that_fails_is_told(gpu_script, monkeypatch):
-    ranks = gpu_script("ranks")
+    ranks = gpu_script("one_card")
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.setattr(ranks, "__file__", str(ROOT / "no_such_script.py"))
     assert ranks.main() == 1

@@ -70,7 +70,7 @@ def all_parts(capability):
             Part("registers", (python, "bench/cuda_registers.py", "--arch", capability), 100, "nvcc"),
         ],
         [Part(tool, (*sanitize, tool, *drive), 100, "compute-sanitizer") for tool in TOOLS],
-        [Part("ranks", (python, "bench/gpu/ranks.py"), 30)],
+        [Part("ranks", (python, "bench/gpu/one_card.py"), 30)],
         [Part("targets", (python, "bench/gpu/targets.py"), 60)],
         [Part("kernels", (python, "bench/gpu/kernels.py"), 70)],
         [Part("steps", (python, "bench/gpu/steps.py"), 90)],
